@@ -1,0 +1,3 @@
+"""Skyfix: where was this photo taken? A geolocalization workbench."""
+
+__version__ = "0.1.0"

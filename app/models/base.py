@@ -1,0 +1,88 @@
+"""What every retrieval network can do."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from app.card import View
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalConfig:
+    """Fields that every retrieval network has; a network's own config adds to them."""
+
+    query_view: View
+    query_size: tuple[int, int]  # height, width in pixels
+    satellite_size: tuple[int, int]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+@dataclass(frozen=True, slots=True)
+class PairBatch:
+    """Row i of both pictures shows one place; all else are negatives unless ``place`` agrees.
+
+    Pictures are preprocessed (normalised, of the network's input sizes).
+    """
+
+    query: Float[Tensor, "b 3 h w"]
+    satellite: Float[Tensor, "b 3 h2 w2"]
+    place: Int[Tensor, " b"]
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionMap:
+    """Where a network looked, and what that is: attention, activation energy, a gate, a mask."""
+
+    name: str
+    values: Float[Tensor, "b h w"]  # any range; the coarse grid of the layer it comes from
+
+
+class RetrievalNetwork(nn.Module, ABC):
+    """Maps a picture of either view to one unit vector, so that a dot product compares them."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: RetrievalConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
+
+    @property
+    @abstractmethod
+    def descriptor(self) -> int:
+        """Length of a descriptor."""
+
+    def input_size(self, view: View) -> tuple[int, int]:
+        """Height and width in pixels of this view's input."""
+        return self.config.satellite_size if view == "satellite" else self.config.query_size
+
+    def preprocess(
+        self, images: Float[Tensor, "b 3 h w"], view: View
+    ) -> Float[Tensor, "b 3 height width"]:
+        """Resize and normalise as in training. ``images`` are RGB in 0..1."""
+        size = self.input_size(view)
+        if tuple(images.shape[2:]) != size:
+            images = F.interpolate(images, size, mode="bilinear", antialias=True)
+        return (images - self.mean) / self.std
+
+    @abstractmethod
+    def describe(self, images: Float[Tensor, "b 3 h w"], view: View) -> Float[Tensor, "b d"]:
+        """Unit descriptors of preprocessed images, one row an image."""
+
+    @abstractmethod
+    def loss(self, batch: PairBatch) -> Float[Tensor, ""]:
+        """The training loss of one batch."""
+
+    @abstractmethod
+    def explain(self, images: Float[Tensor, "b 3 h w"], view: View) -> tuple[AttentionMap, ...]:
+        """Maps of where it looked, named as what they are, most telling first. Never empty."""

@@ -1,0 +1,55 @@
+"""The networks of this program, as data. Anyone may import this: it loads no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.card import Task
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """What the program needs to know of a network without building it."""
+
+    name: str
+    title: str
+    module: str  # app.models.<module> has build(config)
+    task: Task
+    paper: str
+    presets: Mapping[str, Mapping[str, Any]]  # named configurations; keys are the config's fields
+
+
+_LITE0 = {"backbone": "tf_efficientnet_lite0", "satellite_size": (192, 192)}
+
+SPECS = (
+    NetworkSpec(
+        name="sample4geo",
+        title="Sample4Geo",
+        module="sample4geo",
+        task="retrieval",
+        paper="Deuser, Habel, Oswald: Sample4Geo, ICCV 2023",
+        presets={
+            "tiny-drone": {**_LITE0, "query_view": "drone", "query_size": (192, 192)},
+            "tiny-street": {**_LITE0, "query_view": "street", "query_size": (128, 512)},
+            "paper-university": {
+                "backbone": "convnext_base.fb_in22k_ft_in1k_384",
+                "query_view": "drone",
+                "query_size": (384, 384),
+                "satellite_size": (384, 384),
+            },
+            "paper-cvusa": {
+                "backbone": "convnext_base.fb_in22k_ft_in1k_384",
+                "query_view": "street",
+                "query_size": (140, 768),
+                "satellite_size": (384, 384),
+            },
+            "paper-vigor": {
+                "backbone": "convnext_base.fb_in22k_ft_in1k_384",
+                "query_view": "street",
+                "query_size": (384, 768),
+                "satellite_size": (384, 384),
+            },
+        },
+    ),
+)
+BY_NAME = {spec.name: spec for spec in SPECS}
