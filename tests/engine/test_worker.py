@@ -1,0 +1,136 @@
+"""The engine's main loop over a real pipe, with a scripted engine behind it."""
+
+import multiprocessing
+import threading
+from pathlib import Path
+
+import pytest
+
+from app.engine.worker import serve
+from app.messages import (
+    BuildGallery,
+    Cancel,
+    Cancelled,
+    OpenGallery,
+    Problem,
+    Progress,
+    UserError,
+    Warm,
+)
+
+BUILD = BuildGallery(Path("city.tif"), Path("c.safetensors"), Path("gallery"))
+
+
+class Script:
+    """An engine whose build takes one step each time the test allows it."""
+
+    def __init__(self):
+        self.step = threading.Semaphore(0)
+        self.building = threading.Event()
+
+    def answer(self, request, report):
+        match request:
+            case BuildGallery():
+                for done in range(1, 100):
+                    self.building.set()
+                    assert self.step.acquire(timeout=10)
+                    report(Progress(done, 100, "describing"))
+                raise AssertionError("nobody cancelled")
+            case OpenGallery():
+                raise UserError(f"no gallery at {request.gallery}", "Choose another.")
+            case Warm():
+                return 1 / 0
+
+
+@pytest.fixture
+def script():
+    return Script()
+
+
+@pytest.fixture
+def conn(script):
+    here, there = multiprocessing.Pipe()
+    thread = threading.Thread(target=serve, args=(there,), kwargs={"answer": script.answer})
+    thread.start()
+    yield here
+    here.close()
+    for _ in range(100):
+        script.step.release()
+    thread.join(10)
+    assert not thread.is_alive()
+    there.close()
+
+
+def receive(conn, until):
+    events = []
+    while True:
+        assert conn.poll(10), f"no event after {events}"
+        events.append(conn.recv())
+        if until(events[-1]):
+            return events
+
+
+def ends(job):
+    return lambda event: event.job == job and not isinstance(event.body, Progress)
+
+
+def test_an_expected_failure_is_told_in_the_users_words(conn):
+    conn.send((1, OpenGallery(Path("g"))))
+    assert receive(conn, ends(1))[-1].body == Problem("no gallery at g", "Choose another.")
+
+
+def test_a_bug_is_told_with_its_traceback_and_the_engine_goes_on(conn):
+    conn.send((1, Warm(Path("c"))))
+    assert "ZeroDivisionError" in receive(conn, ends(1))[-1].body.trace
+    conn.send((2, OpenGallery(Path("g"))))
+    assert isinstance(receive(conn, ends(2))[-1].body, Problem)
+
+
+def test_a_request_is_answered_while_a_gallery_builds(conn, script):
+    conn.send((1, BUILD))
+    assert script.building.wait(10)
+    conn.send((2, OpenGallery(Path("g"))))
+    while not conn.poll(0.05):
+        script.step.release()
+    events = receive(conn, lambda e: True)
+    while not ends(2)(events[-1]):
+        script.step.release()
+        events += receive(conn, lambda e: True)
+    assert all(isinstance(e.body, Progress) for e in events if e.job == 1)
+
+
+def test_a_running_job_ends_at_the_report_after_its_cancel(conn, script):
+    conn.send((1, BUILD))
+    assert script.building.wait(10)
+    conn.send(Cancel(1))
+    conn.send((2, OpenGallery(Path("g"))))  # read after the cancel, so that it has been heard
+    script.step.release()
+    script.step.release()
+    assert receive(conn, ends(1))[-1].body == Cancelled()
+    assert isinstance(receive(conn, ends(2))[-1].body, Problem)
+
+
+def test_a_job_cancelled_while_it_waits_is_never_begun(conn, script):
+    conn.send((1, BUILD))
+    assert script.building.wait(10)
+    conn.send((2, BUILD))
+    conn.send(Cancel(2))
+    conn.send(Cancel(1))
+    script.step.release()
+    script.step.release()
+    events = receive(conn, ends(2))
+    assert [e.body for e in events if e.job == 2] == [Cancelled()]
+
+
+def test_an_open_pipe_end_that_closes_stops_a_running_job(script):
+    here, there = multiprocessing.Pipe()
+    thread = threading.Thread(target=serve, args=(there,), kwargs={"answer": script.answer})
+    thread.start()
+    here.send((1, BUILD))
+    assert script.building.wait(10)
+    here.close()
+    for _ in range(5):
+        script.step.release()
+    thread.join(10)
+    there.close()
+    assert not thread.is_alive()
