@@ -31,11 +31,10 @@ class Script:
     def answer(self, request, report):
         match request:
             case BuildGallery():
-                for done in range(1, 100):
+                while True:  # until cancelled
                     self.building.set()
                     assert self.step.acquire(timeout=10)
-                    report(Progress(done, 100, "describing"))
-                raise AssertionError("nobody cancelled")
+                    report(Progress(0, 0, "describing"))
             case OpenGallery():
                 raise UserError(f"no gallery at {request.gallery}", "Choose another.")
             case Warm():
@@ -61,13 +60,17 @@ def conn(script):
     there.close()
 
 
-def receive(conn, until):
+def receive(conn, until, script=None):
+    """Events up to the first that ``until`` holds for; with ``script`` the build goes on."""
     events = []
     while True:
-        assert conn.poll(10), f"no event after {events}"
-        events.append(conn.recv())
-        if until(events[-1]):
-            return events
+        if script is not None:
+            script.step.release()
+        if conn.poll(0.02 if script else 10):
+            events.append(conn.recv())
+            if until(events[-1]):
+                return events
+        assert script is not None, f"no event after {events}"
 
 
 def ends(job):
@@ -90,12 +93,7 @@ def test_a_request_is_answered_while_a_gallery_builds(conn, script):
     conn.send((1, BUILD))
     assert script.building.wait(10)
     conn.send((2, OpenGallery(Path("g"))))
-    while not conn.poll(0.05):
-        script.step.release()
-    events = receive(conn, lambda e: True)
-    while not ends(2)(events[-1]):
-        script.step.release()
-        events += receive(conn, lambda e: True)
+    events = receive(conn, ends(2), script)
     assert all(isinstance(e.body, Progress) for e in events if e.job == 1)
 
 
@@ -103,11 +101,7 @@ def test_a_running_job_ends_at_the_report_after_its_cancel(conn, script):
     conn.send((1, BUILD))
     assert script.building.wait(10)
     conn.send(Cancel(1))
-    conn.send((2, OpenGallery(Path("g"))))  # read after the cancel, so that it has been heard
-    script.step.release()
-    script.step.release()
-    assert receive(conn, ends(1))[-1].body == Cancelled()
-    assert isinstance(receive(conn, ends(2))[-1].body, Problem)
+    assert receive(conn, ends(1), script)[-1].body == Cancelled()
 
 
 def test_a_job_cancelled_while_it_waits_is_never_begun(conn, script):
@@ -116,9 +110,7 @@ def test_a_job_cancelled_while_it_waits_is_never_begun(conn, script):
     conn.send((2, BUILD))
     conn.send(Cancel(2))
     conn.send(Cancel(1))
-    script.step.release()
-    script.step.release()
-    events = receive(conn, ends(2))
+    events = receive(conn, ends(2), script)
     assert [e.body for e in events if e.job == 2] == [Cancelled()]
 
 
