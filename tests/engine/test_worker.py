@@ -70,7 +70,8 @@ def receive(conn, until, script=None):
             events.append(conn.recv())
             if until(events[-1]):
                 return events
-        assert script is not None, f"no event after {events}"
+        else:
+            assert script is not None, f"no event after {events}"
 
 
 def ends(job):
