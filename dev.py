@@ -1,0 +1,416 @@
+"""The two commands of this repository: ``python3 dev.py run`` and ``python3 dev.py test``.
+
+Both first bring this folder into order: a virtual environment with the pinned packages and the
+system libraries that Qt needs. What is in order already is left alone, so a second call starts
+at once. Standard library only; the rest of the program is not imported.
+"""
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - an older Python is told so here, in a sentence
+    sys.exit("Skyfix needs Python 3.11 or newer; type: python3.11 dev.py run (or newer)")
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import time
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+WINDOWS = sys.platform == "win32"
+ROOT = Path(__file__).resolve().parent
+
+# A library that Qt or QtWebEngine is linked to, and the Debian or Ubuntu package that holds it,
+# newest name first (Ubuntu 24.04 renamed some to end in t64).
+LIBRARIES: Mapping[str, Sequence[str]] = {
+    library: packages.split("|")
+    for library, packages in (
+        pair.split("=")
+        for pair in """
+        libEGL.so.1=libegl1 libGL.so.1=libgl1 libGLX.so.0=libglx0 libOpenGL.so.0=libopengl0
+        libX11-xcb.so.1=libx11-xcb1 libX11.so.6=libx11-6 libXcomposite.so.1=libxcomposite1
+        libXdamage.so.1=libxdamage1 libXext.so.6=libxext6 libXfixes.so.3=libxfixes3
+        libXrandr.so.2=libxrandr2 libXrender.so.1=libxrender1 libXtst.so.6=libxtst6
+        libasound.so.2=libasound2t64|libasound2 libbrotlidec.so.1=libbrotli1
+        libdbus-1.so.3=libdbus-1-3 libdrm.so.2=libdrm2 libexpat.so.1=libexpat1
+        libfontconfig.so.1=libfontconfig1 libfreetype.so.6=libfreetype6 libgbm.so.1=libgbm1
+        libglib-2.0.so.0=libglib2.0-0t64|libglib2.0-0
+        libgthread-2.0.so.0=libglib2.0-0t64|libglib2.0-0 libgssapi_krb5.so.2=libgssapi-krb5-2
+        libnspr4.so=libnspr4 libplc4.so=libnspr4 libplds4.so=libnspr4 libnss3.so=libnss3
+        libnssutil3.so=libnss3 libsmime3.so=libnss3 libpcre2-8.so.0=libpcre2-8-0
+        libpng16.so.16=libpng16-16t64|libpng16-16 libudev.so.1=libudev1
+        libwayland-client.so.0=libwayland-client0 libwayland-cursor.so.0=libwayland-cursor0
+        libwayland-egl.so.1=libwayland-egl1 libwayland-server.so.0=libwayland-server0
+        libxcb-cursor.so.0=libxcb-cursor0 libxcb-dri3.so.0=libxcb-dri3-0
+        libxcb-glx.so.0=libxcb-glx0 libxcb-icccm.so.4=libxcb-icccm4
+        libxcb-image.so.0=libxcb-image0 libxcb-keysyms.so.1=libxcb-keysyms1
+        libxcb-randr.so.0=libxcb-randr0 libxcb-render-util.so.0=libxcb-render-util0
+        libxcb-render.so.0=libxcb-render0 libxcb-shape.so.0=libxcb-shape0
+        libxcb-shm.so.0=libxcb-shm0 libxcb-sync.so.1=libxcb-sync1 libxcb-util.so.1=libxcb-util1
+        libxcb-xfixes.so.0=libxcb-xfixes0 libxcb-xkb.so.1=libxcb-xkb1 libxcb.so.1=libxcb1
+        libxkbcommon-x11.so.0=libxkbcommon-x11-0 libxkbcommon.so.0=libxkbcommon0
+        libxkbfile.so.1=libxkbfile1 libz.so.1=zlib1g libzstd.so.1=libzstd1
+        """.split()
+    )
+}
+
+
+class Stop(Exception):
+    """Something the reader must mend: a sentence, and the command to type."""
+
+    def __init__(self, title: str, command: str = "") -> None:
+        super().__init__(title)
+        self.command = command
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """This folder, and where its virtual environment keeps things."""
+
+    root: Path
+
+    @property
+    def venv(self) -> Path:
+        return self.root / ".venv"
+
+    @property
+    def python(self) -> Path:
+        return self.venv / ("Scripts/python.exe" if WINDOWS else "bin/python")
+
+    @property
+    def stamp(self) -> Path:
+        """Exists while what is installed is what ``wanted`` says."""
+        return self.venv / "skyfix-installed.txt"
+
+
+def say(text: str) -> None:
+    print(f"dev: {text}", flush=True)
+
+
+def typed(command: Sequence[str | Path]) -> str:
+    """The command as a user would type it."""
+    words = [str(word) for word in command]
+    return subprocess.list2cmdline(words) if WINDOWS else shlex.join(words)
+
+
+def call(command: Sequence[str | Path], *, failed: str, hint: str = "") -> None:
+    try:
+        code = subprocess.run([str(word) for word in command], check=False).returncode
+    except OSError as error:
+        raise Stop(f"{failed} ({error.strerror})", hint or typed(command)) from error
+    if code != 0:
+        raise Stop(f"{failed} (exit code {code})", hint or typed(command))
+
+
+# --- the virtual environment -------------------------------------------------
+
+
+def fault(venv: Path, python: Path) -> str:
+    """Why this virtual environment cannot be used; empty if it can."""
+    if not python.exists():  # also a link to a Python that is gone
+        return "its Python is gone"
+    made_as = _made_as(venv)
+    if made_as is not None and made_as != venv:
+        return f"it was made as {made_as} and moved"
+    probe = (
+        "import sys, importlib.util as u;"
+        "print(sys.version_info >= (3, 11), u.find_spec('pip') is not None)"
+    )
+    try:
+        answer = subprocess.run(
+            [python, "-I", "-c", probe], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        return f"its Python does not start ({error.strerror})"
+    if answer.returncode != 0:
+        return "its Python does not start"
+    return {"True True": "", "True False": "it has no pip"}.get(
+        answer.stdout.strip(), "its Python is older than 3.11"
+    )
+
+
+def _made_as(venv: Path) -> Path | None:
+    """The folder that ``python -m venv`` was given; None where it does not say."""
+    try:
+        lines = (venv / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        key, _, value = line.partition("=")
+        if key.strip() == "command" and " -m venv " in value:
+            return Path(value.rpartition(" -m venv ")[2].rpartition("--")[2].strip())
+    return None
+
+
+def make_venv(checkout: Checkout) -> None:
+    """Makes ``.venv``, and again if the one that is there cannot be used."""
+    if checkout.venv.exists():
+        reason = fault(checkout.venv, checkout.python)
+        if not reason:
+            return
+        say(f"removing .venv: {reason}")
+        shutil.rmtree(checkout.venv)
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    say(f"making .venv with Python {sys.version.split()[0]}")
+    try:
+        call(
+            [base, "-m", "venv", checkout.venv],
+            failed="the virtual environment could not be made",
+            hint="" if shutil.which("apt-get") is None else apt_line(["python3-venv"]),
+        )
+    except Stop:
+        shutil.rmtree(checkout.venv, ignore_errors=True)  # half of one would be taken for whole
+        raise
+
+
+# --- the packages ------------------------------------------------------------
+
+
+def wanted(checkout: Checkout) -> str:
+    """A hash of all that decides what is installed: not the tools' settings in pyproject."""
+    project = tomllib.loads((checkout.root / "pyproject.toml").read_text(encoding="utf-8"))
+    decides = {
+        "project": project["project"],
+        "build": project["build-system"],
+        "constraints": (checkout.root / "constraints.txt").read_text(encoding="utf-8"),
+        "folder": str(checkout.root),
+        "python": _read(checkout.venv / "pyvenv.cfg"),
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def install(checkout: Checkout) -> None:
+    """Installs the pinned packages and this project, if anything has changed since."""
+    mark = wanted(checkout)
+    if _read(checkout.stamp) == mark:
+        return
+    checkout.stamp.unlink(missing_ok=True)  # an interrupted install is not taken for whole
+    say("installing the pinned packages (the first time takes minutes)")
+    project = tomllib.loads((checkout.root / "pyproject.toml").read_text(encoding="utf-8"))
+    pip: list[str | Path] = [checkout.python, "-m", "pip", "install", "--quiet"]
+    pip += ["--disable-pip-version-check", "--constraint", checkout.root / "constraints.txt"]
+    failed = "the packages could not be installed; is the network there? Try again with"
+    call([*pip, *project["build-system"]["requires"]], failed=failed)
+    call([*pip, "--no-build-isolation", "--editable", f"{checkout.root}[dev]"], failed=failed)
+    partial = checkout.stamp.with_suffix(".partial")
+    partial.write_text(mark, encoding="utf-8")
+    partial.replace(checkout.stamp)
+
+
+# --- the system's libraries --------------------------------------------------
+
+
+def qt_files(checkout: Checkout, platform: str) -> list[Path]:
+    """The parts of Qt that must load: the map's engine and the plugin of this display."""
+    folders = sorted(checkout.venv.glob("lib*/python*/site-packages/PySide6/Qt"))
+    names = ("libexec/QtWebEngineProcess", f"plugins/platforms/libq{platform}.so")
+    files = [folder / name for folder in folders for name in names]
+    return [file for file in files if file.is_file()]
+
+
+def missing_libraries(files: Iterable[Path]) -> list[str]:
+    """Sonames that these files need and the system does not have. Asks the system's ``ldd``."""
+    if shutil.which("ldd") is None:
+        return []
+    gone: set[str] = set()
+    for file in files:
+        listing = subprocess.run(["ldd", file], capture_output=True, text=True, check=False)
+        gone.update(not_found(listing.stdout))
+    return sorted(gone)
+
+
+def not_found(listing: str) -> list[str]:
+    """The libraries that an ``ldd`` listing could not find."""
+    return [line.split()[0] for line in listing.splitlines() if line.endswith("=> not found")]
+
+
+def debian_packages(libraries: Iterable[str], known: Callable[[str], bool]) -> list[str]:
+    """The packages to install; ``known`` says whether this release has a package of that name."""
+    chosen: set[str] = set()
+    for library in libraries:
+        names = LIBRARIES.get(library, [])
+        chosen.update(next(([name] for name in names if known(name)), names[-1:]))
+    return sorted(chosen)
+
+
+def apt_knows(package: str) -> bool:
+    answer = subprocess.run(
+        ["apt-cache", "policy", package], capture_output=True, text=True, check=False
+    )
+    return "Candidate:" in answer.stdout and "Candidate: (none)" not in answer.stdout
+
+
+def apt_line(packages: Sequence[str]) -> str:
+    sudo = "" if is_root() else "sudo "
+    return f"{sudo}apt-get update && {sudo}apt-get install -y {' '.join(packages)}"
+
+
+def is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def become_root() -> list[str] | None:
+    """What to put before a command so that it runs as root without asking; None: nothing."""
+    if is_root():
+        return []
+    if shutil.which("sudo") is None:
+        return None
+    free = subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False)
+    return ["sudo", "-n"] if free.returncode == 0 else None
+
+
+def system_libraries(checkout: Checkout, platform: str) -> None:
+    """Installs what Qt misses where that needs no question; else says what to type."""
+    if not sys.platform.startswith("linux"):
+        return  # the wheels for Windows and macOS hold all they need
+    files = qt_files(checkout, platform)
+    missing = missing_libraries(files)
+    if not missing:
+        return
+    if shutil.which("apt-get") is None:
+        raise Stop(f"Qt needs libraries that are missing: {', '.join(missing)}", _other(missing))
+    before = become_root()
+    if before is None:
+        packages = debian_packages(missing, apt_knows)
+        raise Stop(f"Qt needs libraries that are missing: {', '.join(missing)}", apt_line(packages))
+    say(f"installing the system libraries that Qt misses: {', '.join(missing)}")
+    apt = [*before, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+    apt += ["-o", "DPkg::Lock::Timeout=120"]
+    hint = apt_line(debian_packages(missing, apt_knows))
+    call([*apt, "update"], failed="the list of packages could not be read", hint=hint)
+    packages = debian_packages(missing, apt_knows)
+    call(
+        [*apt, "install", "-y", "--no-install-recommends", *packages],
+        failed="the system libraries could not be installed",
+        hint=apt_line(packages),
+    )
+    still = missing_libraries(files)
+    if still:
+        raise Stop(f"after installing, Qt still misses {', '.join(still)}", apt_line(packages))
+
+
+def _other(libraries: Sequence[str]) -> str:
+    """Fedora's and SUSE's package tools find a package by the library in it."""
+    wanted_by_name = [f"{name}()(64bit)" for name in libraries]
+    for tool in ("dnf", "zypper"):
+        if shutil.which(tool):
+            return typed(["sudo", tool, "install", *wanted_by_name])
+    return "install the packages of your distribution that hold these libraries"
+
+
+# --- the commands ------------------------------------------------------------
+
+
+def prepare(checkout: Checkout, platform: str) -> None:
+    make_venv(checkout)
+    install(checkout)
+    system_libraries(checkout, platform)
+
+
+def display(environ: Mapping[str, str]) -> str:
+    """The Qt platform plugin that this session's display needs. Raises Stop without a display."""
+    asked = environ.get("QT_QPA_PLATFORM", "")
+    if asked:
+        return asked.partition(":")[0].partition(";")[0].partition("-")[0]
+    if not sys.platform.startswith("linux") or environ.get("DISPLAY"):
+        return "xcb"
+    if environ.get("WAYLAND_DISPLAY"):
+        return "wayland"
+    raise Stop(
+        "there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set); "
+        "start this from a desktop, or without a window",
+        "QT_QPA_PLATFORM=offscreen python3 dev.py run",
+    )
+
+
+def sandbox_refused() -> str:
+    """Why the map's sandbox cannot work on this system; empty if it can."""
+    if is_root():
+        return "this is root"
+    switch = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+    if switch.is_file() and switch.read_text(encoding="ascii").strip() == "1":
+        return "this system keeps user namespaces from programs it does not know"
+    return ""
+
+
+def run(checkout: Checkout, arguments: Sequence[str]) -> int:
+    """Opens the window on the demo case."""
+    platform = display(os.environ)
+    prepare(checkout, platform)
+    environ = dict(os.environ)
+    refused = sandbox_refused() if sys.platform.startswith("linux") else ""
+    if refused and "QTWEBENGINE_DISABLE_SANDBOX" not in environ:
+        say(f"the map runs without Chromium's sandbox: {refused} (its pages are our own, offline)")
+        environ["QTWEBENGINE_DISABLE_SANDBOX"] = "1"
+    say("opening the window on the demo case")
+    command = [str(checkout.python), "-m", "app", "--demo", *arguments]
+    return subprocess.run(command, check=False, env=environ).returncode
+
+
+def test(checkout: Checkout, arguments: Sequence[str]) -> int:
+    """All checks; with arguments, pytest alone with these."""
+    prepare(checkout, "offscreen")
+    python = str(checkout.python)
+    tools = str(checkout.python.parent)
+    environ = {**os.environ, "PATH": tools + os.pathsep + os.environ.get("PATH", "")}
+    steps: list[tuple[str, list[str]]] = [
+        ("ruff check", [python, "-m", "ruff", "check", "."]),
+        ("ruff format", [python, "-m", "ruff", "format", "--check", "."]),
+        ("mypy", [python, "-m", "mypy"]),
+        ("import contracts", [str(checkout.python.parent / "lint-imports")]),
+        ("pytest", [python, "-m", "pytest", *arguments]),
+    ]
+    lines = []
+    for name, command in steps[-1:] if arguments else steps:
+        say(f"{name}: {typed(command)}")
+        started = time.monotonic()
+        code = subprocess.run(command, check=False, env=environ, cwd=checkout.root).returncode
+        lines.append(f"{name:<18}{time.monotonic() - started:7.1f} s  {'failed' if code else 'ok'}")
+        if code != 0:
+            print("\n".join(lines))
+            raise Failed(name, typed(command), code)
+    print("\n".join(lines), flush=True)
+    return 0
+
+
+class Failed(Stop):
+    """A check said no."""
+
+    def __init__(self, name: str, command: str, code: int) -> None:
+        super().__init__(f"{name} failed; mend it and try it alone with", command)
+        self.code = code
+
+
+COMMANDS: Mapping[str, Callable[[Checkout, Sequence[str]], int]] = {"run": run, "test": test}
+USAGE = """usage: python3 dev.py run  [arguments of skyfix]   open the window on the demo case
+       python3 dev.py test [arguments of pytest]   run every check, or pytest alone"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] not in COMMANDS:
+        print(USAGE)
+        return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
+    try:
+        return COMMANDS[arguments[0]](Checkout(ROOT), arguments[1:])
+    except Failed as failed:
+        code = failed.code
+        problem: Stop = failed
+    except Stop as stop:
+        code, problem = 1, stop
+    except KeyboardInterrupt:
+        return 130
+    print(f"dev: {problem}\n     {problem.command}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
