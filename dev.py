@@ -27,36 +27,34 @@ ROOT = Path(__file__).resolve().parent
 
 # A library that Qt or QtWebEngine is linked to, and the Debian or Ubuntu package that holds it,
 # newest name first (Ubuntu 24.04 renamed some to end in t64).
+_TABLE = """
+libEGL.so.1=libegl1 libGL.so.1=libgl1 libGLX.so.0=libglx0 libOpenGL.so.0=libopengl0
+libX11-xcb.so.1=libx11-xcb1 libX11.so.6=libx11-6 libXcomposite.so.1=libxcomposite1
+libXdamage.so.1=libxdamage1 libXext.so.6=libxext6 libXfixes.so.3=libxfixes3
+libXrandr.so.2=libxrandr2 libXrender.so.1=libxrender1 libXtst.so.6=libxtst6
+libasound.so.2=libasound2t64|libasound2 libbrotlidec.so.1=libbrotli1
+libdbus-1.so.3=libdbus-1-3 libdrm.so.2=libdrm2 libexpat.so.1=libexpat1
+libfontconfig.so.1=libfontconfig1 libfreetype.so.6=libfreetype6 libgbm.so.1=libgbm1
+libglib-2.0.so.0=libglib2.0-0t64|libglib2.0-0
+libgthread-2.0.so.0=libglib2.0-0t64|libglib2.0-0 libgssapi_krb5.so.2=libgssapi-krb5-2
+libnspr4.so=libnspr4 libplc4.so=libnspr4 libplds4.so=libnspr4 libnss3.so=libnss3
+libnssutil3.so=libnss3 libsmime3.so=libnss3 libpcre2-8.so.0=libpcre2-8-0
+libpng16.so.16=libpng16-16t64|libpng16-16 libudev.so.1=libudev1
+libwayland-client.so.0=libwayland-client0 libwayland-cursor.so.0=libwayland-cursor0
+libwayland-egl.so.1=libwayland-egl1 libwayland-server.so.0=libwayland-server0
+libxcb-cursor.so.0=libxcb-cursor0 libxcb-dri3.so.0=libxcb-dri3-0
+libxcb-glx.so.0=libxcb-glx0 libxcb-icccm.so.4=libxcb-icccm4
+libxcb-image.so.0=libxcb-image0 libxcb-keysyms.so.1=libxcb-keysyms1
+libxcb-randr.so.0=libxcb-randr0 libxcb-render-util.so.0=libxcb-render-util0
+libxcb-render.so.0=libxcb-render0 libxcb-shape.so.0=libxcb-shape0
+libxcb-shm.so.0=libxcb-shm0 libxcb-sync.so.1=libxcb-sync1 libxcb-util.so.1=libxcb-util1
+libxcb-xfixes.so.0=libxcb-xfixes0 libxcb-xkb.so.1=libxcb-xkb1 libxcb.so.1=libxcb1
+libxkbcommon-x11.so.0=libxkbcommon-x11-0 libxkbcommon.so.0=libxkbcommon0
+libxkbfile.so.1=libxkbfile1 libz.so.1=zlib1g libzstd.so.1=libzstd1
+"""
 LIBRARIES: Mapping[str, Sequence[str]] = {
     library: packages.split("|")
-    for library, packages in (
-        pair.split("=")
-        for pair in """
-        libEGL.so.1=libegl1 libGL.so.1=libgl1 libGLX.so.0=libglx0 libOpenGL.so.0=libopengl0
-        libX11-xcb.so.1=libx11-xcb1 libX11.so.6=libx11-6 libXcomposite.so.1=libxcomposite1
-        libXdamage.so.1=libxdamage1 libXext.so.6=libxext6 libXfixes.so.3=libxfixes3
-        libXrandr.so.2=libxrandr2 libXrender.so.1=libxrender1 libXtst.so.6=libxtst6
-        libasound.so.2=libasound2t64|libasound2 libbrotlidec.so.1=libbrotli1
-        libdbus-1.so.3=libdbus-1-3 libdrm.so.2=libdrm2 libexpat.so.1=libexpat1
-        libfontconfig.so.1=libfontconfig1 libfreetype.so.6=libfreetype6 libgbm.so.1=libgbm1
-        libglib-2.0.so.0=libglib2.0-0t64|libglib2.0-0
-        libgthread-2.0.so.0=libglib2.0-0t64|libglib2.0-0 libgssapi_krb5.so.2=libgssapi-krb5-2
-        libnspr4.so=libnspr4 libplc4.so=libnspr4 libplds4.so=libnspr4 libnss3.so=libnss3
-        libnssutil3.so=libnss3 libsmime3.so=libnss3 libpcre2-8.so.0=libpcre2-8-0
-        libpng16.so.16=libpng16-16t64|libpng16-16 libudev.so.1=libudev1
-        libwayland-client.so.0=libwayland-client0 libwayland-cursor.so.0=libwayland-cursor0
-        libwayland-egl.so.1=libwayland-egl1 libwayland-server.so.0=libwayland-server0
-        libxcb-cursor.so.0=libxcb-cursor0 libxcb-dri3.so.0=libxcb-dri3-0
-        libxcb-glx.so.0=libxcb-glx0 libxcb-icccm.so.4=libxcb-icccm4
-        libxcb-image.so.0=libxcb-image0 libxcb-keysyms.so.1=libxcb-keysyms1
-        libxcb-randr.so.0=libxcb-randr0 libxcb-render-util.so.0=libxcb-render-util0
-        libxcb-render.so.0=libxcb-render0 libxcb-shape.so.0=libxcb-shape0
-        libxcb-shm.so.0=libxcb-shm0 libxcb-sync.so.1=libxcb-sync1 libxcb-util.so.1=libxcb-util1
-        libxcb-xfixes.so.0=libxcb-xfixes0 libxcb-xkb.so.1=libxcb-xkb1 libxcb.so.1=libxcb1
-        libxkbcommon-x11.so.0=libxkbcommon-x11-0 libxkbcommon.so.0=libxkbcommon0
-        libxkbfile.so.1=libxkbfile1 libz.so.1=zlib1g libzstd.so.1=libzstd1
-        """.split()
-    )
+    for library, _, packages in (pair.partition("=") for pair in _TABLE.split())
 }
 
 
@@ -98,9 +96,17 @@ def typed(command: Sequence[str | Path]) -> str:
     return subprocess.list2cmdline(words) if WINDOWS else shlex.join(words)
 
 
-def call(command: Sequence[str | Path], *, failed: str, hint: str = "") -> None:
+def call(
+    command: Sequence[str | Path],
+    *,
+    failed: str,
+    hint: str = "",
+    more: Mapping[str, str] | None = None,
+) -> None:
+    """Raises Stop with ``failed`` and what to type. ``more`` is added to the environment."""
     try:
-        code = subprocess.run([str(word) for word in command], check=False).returncode
+        words = [str(word) for word in command]
+        code = subprocess.run(words, check=False, env={**os.environ, **(more or {})}).returncode
     except OSError as error:
         raise Stop(f"{failed} ({error.strerror})", hint or typed(command)) from error
     if code != 0:
@@ -200,7 +206,11 @@ def install(checkout: Checkout) -> None:
     pip += ["--disable-pip-version-check", "--constraint", checkout.root / "constraints.txt"]
     failed = "the packages could not be installed; is the network there? Try again with"
     call([*pip, *project["build-system"]["requires"]], failed=failed)
-    call([*pip, "--no-build-isolation", "--editable", f"{checkout.root}[dev]"], failed=failed)
+    call(
+        [*pip, "--no-build-isolation", "--editable", f"{checkout.root}[dev]"],
+        failed=failed,
+        more={"PYTHONWARNINGS": "ignore"},  # setuptools explains to authors what "editable" means
+    )
     partial = checkout.stamp.with_suffix(".partial")
     partial.write_text(mark, encoding="utf-8")
     partial.replace(checkout.stamp)
