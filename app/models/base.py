@@ -1,7 +1,9 @@
 """What every retrieval network can do."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from app.card import View
+from app.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -23,6 +26,21 @@ class RetrievalConfig:
     satellite_size: tuple[int, int]
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+
+
+ConfigT = TypeVar("ConfigT", bound=RetrievalConfig)
+
+
+def config_from_mapping(kind: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """The config that a preset or a card describes; JSON's lists become tuples."""
+    known = {f.name: f for f in fields(kind)}
+    required = {name for name, f in known.items() if f.default is MISSING}
+    if wrong := sorted((set(values) - set(known)) | (required - set(values))):
+        raise UserError(
+            f"The configuration does not fit {kind.__name__}: {', '.join(wrong)}",
+            "It is of another version of this network; train or import it again.",
+        )
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 @dataclass(frozen=True, slots=True)

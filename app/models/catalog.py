@@ -19,7 +19,13 @@ class NetworkSpec:
     presets: Mapping[str, Mapping[str, Any]]  # named configurations; keys are the config's fields
 
 
-_LITE0 = {"backbone": "tf_efficientnet_lite0", "satellite_size": (192, 192)}
+_LITE0 = {
+    "backbone": "tf_efficientnet_lite0",
+    "satellite_size": (192, 192),
+    "mean": (127 / 255,) * 3,  # EfficientNet-Lite's own: (pixel - 127) / 128
+    "std": (128 / 255,) * 3,
+    "freeze_bn": True,  # its runs start from pretrained statistics
+}
 
 SPECS = (
     NetworkSpec(

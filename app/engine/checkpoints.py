@@ -1,0 +1,218 @@
+"""Checkpoints: weights and card in one ``.safetensors`` file, and the network on its device.
+
+Kernels and weights are stored as float16; what has fewer than two dimensions (biases, norms and
+their running statistics, scales) stays float32: it is small and its range may not fit.
+"""
+
+import errno
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from jaxtyping import Float, Float32, UInt8
+from safetensors import SafetensorError
+from torch import Tensor
+
+from app.card import CARD_KEY, Card, View, card_from_json, card_to_json, read_card
+from app.errors import UserError
+from app.messages import Progress, Report, ignore
+from app.models.base import RetrievalNetwork
+from app.models.build import create
+
+MIN_CUDA_BYTES = 1 << 30  # below this much free memory "auto" takes the CPU
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    name: str  # "cpu", "cuda:0"
+    reason: str  # why this one, for the status bar and the log
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A trained network, ready to describe pictures."""
+
+    path: Path
+    sha256: str
+    card: Card
+    network: RetrievalNetwork  # in eval mode, on ``device``, channels last
+    device: Device
+
+    def describe(
+        self,
+        pictures: UInt8[np.ndarray, "n h w 3"],
+        view: View,
+        *,
+        batch: int = 32,
+        report: Report = ignore,
+    ) -> Float32[np.ndarray, "n d"]:
+        """Unit descriptors of RGB pictures, one row a picture; they are resized if need be.
+
+        A batch that does not fit into the GPU's memory is halved and tried again.
+        """
+        rows: list[Float32[np.ndarray, "b d"]] = []
+        done = 0
+        while done < len(pictures):
+            try:
+                rows.append(self._describe_batch(pictures[done : done + batch], view))
+            except torch.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                if batch == 1:
+                    raise UserError(
+                        f"The memory of {self.device.name} does not suffice for one picture",
+                        "Close other programs that use the GPU, or choose the CPU.",
+                    ) from error
+                batch //= 2
+                continue
+            done += len(rows[-1])
+            report(Progress(done, len(pictures), "describing"))
+        if not rows:
+            return np.empty((0, self.network.descriptor), np.float32)
+        return np.concatenate(rows)
+
+    @torch.inference_mode()
+    def _describe_batch(
+        self, pictures: UInt8[np.ndarray, "b h w 3"], view: View
+    ) -> Float32[np.ndarray, "b d"]:
+        images = to_images(torch.from_numpy(np.ascontiguousarray(pictures)), self.device.name)
+        described = self.network.describe(self.network.preprocess(images, view), view)
+        result: Float32[np.ndarray, "b d"] = described.float().cpu().numpy()
+        return result
+
+
+def to_images(pictures: UInt8[Tensor, "b h w 3"], device: str) -> Float[Tensor, "b 3 h w"]:
+    """RGB 0..1 on ``device``. Stored channels last, as the pictures are: nothing is transposed."""
+    moved = pictures.to(device, non_blocking=True)
+    return moved.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+
+
+def choose_device(wanted: str = "auto") -> Device:
+    """``wanted`` is "auto", "cpu", "cuda" or "cuda:1"."""
+    if wanted == "cpu":
+        return Device("cpu", "chosen")
+    if wanted != "auto" and wanted.partition(":")[0] != "cuda":
+        raise UserError(f"There is no device {wanted}", "Choose auto, cpu, cuda or cuda:1.")
+    name = "cuda:0" if wanted in ("auto", "cuda") else wanted
+    trouble = _cuda_trouble(name)
+    if not trouble:
+        return Device(name, torch.cuda.get_device_name(name))
+    if wanted == "auto":
+        return Device("cpu", trouble)
+    raise UserError(f"{wanted} cannot be used: {trouble}", "Choose the device auto or cpu.")
+
+
+def _cuda_trouble(name: str) -> str:
+    """Why this GPU cannot be used; empty if it can. Tried out, since drivers promise much."""
+    if not torch.cuda.is_available():
+        return "no CUDA GPU found" if torch.version.cuda else "this PyTorch is built for the CPU"
+    try:
+        free, _ = torch.cuda.mem_get_info(name)
+        if free < MIN_CUDA_BYTES:
+            return f"the GPU has only {free >> 20} MiB of free memory"
+        one = torch.ones(8, 8, device=name)
+        if float((one @ one)[0, 0]) != 8:
+            return "the GPU computes wrong results"
+    except (RuntimeError, ValueError) as error:
+        return f"the GPU failed a trial: {str(error).splitlines()[0]}"
+    return ""
+
+
+def save_checkpoint(path: Path, network: RetrievalNetwork, card: Card) -> None:
+    """Write weights and card whole or not at all."""
+    _write(path, {name: _stored(name, t) for name, t in network.state_dict().items()}, card)
+
+
+def rewrite_card(path: Path, card: Card) -> None:
+    """Replace the card, such as by one with new metrics or a calibration. Its SHA-256 changes."""
+    old, new = read_card(path), card_from_json(card_to_json(card), name=path.name)
+    if (old.network, old.config) != (new.network, new.config):
+        raise ValueError("a card of another network")
+    _, tensors = _read(path)
+    _write(path, tensors, card)
+
+
+def load_checkpoint(path: Path, *, device: str = "auto") -> Checkpoint:
+    chosen = choose_device(device)
+    card = read_card(path)
+    sha256, tensors = _read(path)
+    network = create(card.network, card.config)
+    load_weights(network, tensors, name=path.name)
+    network.to(chosen.name, memory_format=torch.channels_last)
+    network.eval()
+    return Checkpoint(path, sha256, card, network, chosen)
+
+
+def load_weights(network: RetrievalNetwork, tensors: dict[str, Tensor], *, name: str) -> None:
+    """Every tensor must be there, fit and be finite. ``name`` is the file's, for the error."""
+    expected = network.state_dict()
+    wrong = [f"{key} is missing" for key in expected if key not in tensors]
+    wrong += [f"{key} is not part of it" for key in tensors if key not in expected]
+    for key in expected.keys() & tensors.keys():
+        found, wanted = tuple(tensors[key].shape), tuple(expected[key].shape)
+        if found != wanted:
+            wrong.append(f"{key} is {found}, not {wanted}")
+        elif not tensors[key].isfinite().all():
+            wrong.append(f"{key} is not finite")
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UserError(
+            f"The weights of {name} do not fit its network: {', '.join(wrong[:3])}{more}",
+            "The file is damaged or of another version; choose another checkpoint.",
+        )
+    network.load_state_dict(tensors, strict=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """A program killed or a disk full while writing leaves what was there before."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"The disk is full: {path.name} was not written ({len(content) >> 20} MiB)",
+                f"Make room on the disk of {path.parent} and try again.",
+            ) from error
+        raise UserError(
+            f"{path} cannot be written: {error.strerror}", "Check its rights, or choose another."
+        ) from error
+
+
+def _stored(name: str, tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    if tensor.ndim >= 2 and tensor.is_floating_point():
+        tensor = tensor.half()
+    if not tensor.isfinite().all():
+        raise UserError(
+            f"The weights {name} are not finite in float16",
+            "The training has diverged; go back to an earlier checkpoint.",
+        )
+    return tensor
+
+
+def _write(path: Path, tensors: dict[str, Tensor], card: Card) -> None:
+    metadata = {CARD_KEY: card_to_json(card), "format": "pt"}
+    write_whole(path, safetensors.torch.save(tensors, metadata))
+
+
+def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """SHA-256 and tensors, from one reading: the hash is of what is used."""
+    try:
+        content = path.read_bytes()
+        return hashlib.sha256(content).hexdigest(), safetensors.torch.load(content)
+    except (SafetensorError, KeyError) as error:  # KeyError: a type of number it does not know
+        raise UserError(
+            f"{path.name} is damaged ({error})", "Copy or download the checkpoint again."
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}", "Check its rights.") from error

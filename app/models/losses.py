@@ -1,0 +1,38 @@
+"""Losses that more than one network uses."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def info_nce(
+    query: Float[Tensor, "b d"],
+    satellite: Float[Tensor, "b d"],
+    place: Int[Tensor, " b"],
+    *,
+    scale: Float[Tensor, ""],
+    label_smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """Cross-entropy both ways over the similarities of a batch; row i matches row i.
+
+    Rows must be unit vectors; ``scale`` multiplies their dot products (1 / temperature). Two rows
+    of one ``place`` are neither positives nor negatives of each other: they are left out.
+    With all places different this is Sample4Geo's loss (ICCV 2023, equation 1).
+    """
+    logits = scale * query @ satellite.T
+    left_out = (place[:, None] == place[None]) & ~torch.eye(
+        len(place), dtype=torch.bool, device=place.device
+    )
+    return (
+        _diagonal_cross_entropy(logits, left_out, label_smoothing)
+        + _diagonal_cross_entropy(logits.T, left_out, label_smoothing)
+    ) / 2
+
+
+def _diagonal_cross_entropy(
+    logits: Float[Tensor, "b b"], left_out: Bool[Tensor, "b b"], label_smoothing: float
+) -> Float[Tensor, ""]:
+    log_p = logits.masked_fill(left_out, -torch.inf).log_softmax(dim=1)
+    # Smoothing spreads over the entries that count; over -inf it would make the loss infinite.
+    spread = log_p.masked_fill(left_out, 0.0).sum(dim=1) / (~left_out).sum(dim=1)
+    return -((1 - label_smoothing) * log_p.diagonal() + label_smoothing * spread).mean()
