@@ -182,9 +182,10 @@ def _panorama_heading(xmp: Mapping[str, str]) -> float | None:
 def _drone_heading(xmp: Mapping[str, str]) -> float | None:
     """The camera's yaw if the gimbal recorded one, else the aircraft's.
 
-    Some cameras (seen: DJI Mini 2, in all 30 photos of a nadir survey laid beside their map) write gimbal yaw, pitch and
-    roll as zeros though the flight yaw is right. All three at exactly zero therefore count as
-    not recorded. A gimbal that went over the top (roll about 180) shows the picture turned round.
+    Some cameras write gimbal yaw, pitch and roll as zeros though the flight yaw is right (seen:
+    a DJI Mini 2, all 30 photos of a nadir survey; turned by the flight yaw they lie as their map
+    does). All three at exactly zero therefore count as not recorded. A gimbal that went over the
+    top (roll about 180) shows the picture turned round.
     """
     yaw = _gimbal(xmp, "Yaw")
     if yaw is not None:
