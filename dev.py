@@ -13,6 +13,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - an older Python is told so here,
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -121,7 +122,7 @@ def fault(venv: Path, python: Path) -> str:
     if not python.exists():  # also a link to a Python that is gone
         return "its Python is gone"
     made_as = _made_as(venv)
-    if made_as is not None and made_as != venv:
+    if made_as is not None and os.path.realpath(made_as) != os.path.realpath(venv):
         return f"it was made as {made_as} and moved"
     probe = (
         "import sys, importlib.util as u;"
@@ -147,9 +148,9 @@ def _made_as(venv: Path) -> Path | None:
     except OSError:
         return None
     for line in lines:
-        key, _, value = line.partition("=")
-        if key.strip() == "command" and " -m venv " in value:
-            return Path(value.rpartition(" -m venv ")[2].rpartition("--")[2].strip())
+        made = re.fullmatch(r"command = .* -m venv (?:--\S+ )*(.+)", line)
+        if made:
+            return Path(made[1])
     return None
 
 
