@@ -203,7 +203,7 @@ def install(checkout: Checkout) -> None:
     checkout.stamp.unlink(missing_ok=True)  # an interrupted install is not taken for whole
     say("installing the pinned packages (the first time takes minutes)")
     project = tomllib.loads((checkout.root / "pyproject.toml").read_text(encoding="utf-8"))
-    pip: list[str | Path] = [checkout.python, "-m", "pip", "install", "--quiet"]
+    pip: list[str | Path] = [checkout.python, "-m", "pip", "install", "-qq"]
     pip += ["--disable-pip-version-check", "--constraint", checkout.root / "constraints.txt"]
     failed = "the packages could not be installed; is the network there? Try again with"
     call([*pip, *project["build-system"]["requires"]], failed=failed)
