@@ -295,7 +295,7 @@ def system_libraries(checkout: Checkout, platform: str) -> None:
         raise Stop(f"Qt needs libraries that are missing: {', '.join(missing)}", apt_line(packages))
     say(f"installing the system libraries that Qt misses: {', '.join(missing)}")
     apt = [*before, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
-    apt += ["-o", "DPkg::Lock::Timeout=120"]
+    apt += ["-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"]
     hint = apt_line(debian_packages(missing, apt_knows))
     call([*apt, "update"], failed="the list of packages could not be read", hint=hint)
     packages = debian_packages(missing, apt_knows)
