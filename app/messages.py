@@ -92,12 +92,19 @@ class Train:
     weight_decay: float = 0.01
     warmup_epochs: float = 1.0
     label_smoothing: float = 0.1
+    clip_grad: float = 100.0  # largest absolute value of a gradient's entry
     heading_jitter_deg: float = 15.0
+    zoom_jitter: float = 0.1  # up to this share of the sides is cut off a drone photo
+    looks: float = 1.0  # strength of the changes of colour, sharpness and holes; 0: none
     neighbour_share: float = 0.0  # part of each batch drawn from one neighbourhood (hard negatives)
+    tile_size_m: float = 80.0  # ground size of the satellite pictures
+    turns: int = 12  # rotations that a query of unknown heading will need
+    title: str = ""  # of the checkpoint; none given: network, preset and data
+    licence: str = ""
     seed: int = 0
     device: str = "auto"
-    workers: int = 0
-    amp: bool = False
+    workers: int = 0  # processes that prepare pictures; 0: none beside this one
+    amp: bool = False  # half precision where it pays: on CUDA
     validate_every: int = 1
 
 
@@ -232,7 +239,7 @@ class EpochDone:
     epoch: int
     loss: float
     lr: float
-    recall_at_1: float
+    recall_at_1: float | None  # on the held-out pairs; None: not measured after this epoch
     median_m: float | None
     images_per_s: float
     seconds: float

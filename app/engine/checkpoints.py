@@ -90,6 +90,11 @@ def to_images(pictures: UInt8[Tensor, "b h w 3"], device: str) -> Float[Tensor, 
     return moved.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
 
+def to_device(network: RetrievalNetwork, device: Device) -> None:
+    """Weights lie channels last, as the pictures do: convolutions are faster so."""
+    network.to(device.name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+
+
 def choose_device(wanted: str = "auto") -> Device:
     """``wanted`` is "auto", "cpu", "cuda" or "cuda:1"."""
     if wanted == "cpu":
@@ -141,7 +146,7 @@ def load_checkpoint(path: Path, *, device: str = "auto") -> Checkpoint:
     sha256, tensors = _read(path)
     network = create(card.network, card.config)
     load_weights(network, tensors, name=path.name)
-    network.to(chosen.name, memory_format=torch.channels_last)
+    to_device(network, chosen)
     network.eval()
     return Checkpoint(path, sha256, card, network, chosen)
 

@@ -26,6 +26,7 @@ class RetrievalConfig:
     satellite_size: tuple[int, int]
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    label_smoothing: float = 0.1  # of the loss; one that has no classes passes it over
 
 
 ConfigT = TypeVar("ConfigT", bound=RetrievalConfig)
@@ -40,7 +41,10 @@ def config_from_mapping(kind: type[ConfigT], values: Mapping[str, Any]) -> Confi
             f"The configuration does not fit {kind.__name__}: {', '.join(wrong)}",
             "It is of another version of this network; train or import it again.",
         )
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    converted: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+    }
+    return kind(**converted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,6 @@ class Sample4GeoConfig(RetrievalConfig):
     backbone: str  # a timm name
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
-    label_smoothing: float = 0.1
     # Batch norm keeps the running statistics it came with. In training it would normalise each
     # view by that view's own batch, in use both by one running mixture of the two: with pretrained
     # weights the frozen statistics avoid that difference. Of no effect on ConvNeXt (layer norm).
@@ -50,7 +49,7 @@ class Sample4Geo(RetrievalNetwork):
 
     @property
     def descriptor(self) -> int:
-        return int(self.model.num_features)
+        return int(self.model.num_features)  # type: ignore[arg-type]  # timm's
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

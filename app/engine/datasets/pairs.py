@@ -1,0 +1,249 @@
+"""The pair folder, the form in which training data lies: ``pairs.csv`` and its pictures.
+
+``pairs.csv`` (UTF-8) has the columns ``query,satellite,split,place,lat,lon,heading_deg,view,kind``
+and may have ``world``. Paths are relative to the folder; ``split`` is train or val; rows of one
+``place`` (an integer) show one place; ``lat,lon`` may be empty (no distances then), and so may
+``heading_deg`` (unknown: any turn in training, as it is in validation). Only rows of one ``world``
+are neighbours of each other.
+"""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, cast, get_args
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from app.card import View
+from app.engine.datasets.augment import change_looks
+from app.engine.framing import frame_query
+from app.errors import UserError
+from app.geo import LatLon
+from app.messages import PhotoKind
+
+COLUMNS = ("query", "satellite", "split", "place", "lat", "lon", "heading_deg", "view", "kind")
+Picture = UInt8[np.ndarray, "h w 3"]
+Size = tuple[int, int]  # height, width
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    query: Path
+    satellite: Path
+    place: int
+    position: LatLon | None
+    heading_deg: float | None
+    view: View
+    kind: PhotoKind
+    world: str
+
+
+@dataclass(frozen=True, slots=True)
+class Augment:
+    """How a training pair is changed. Turns and flips are the same in both views."""
+
+    heading_jitter_deg: float = 0.0
+    quarter_turns: bool = True
+    flip: bool = True
+    zoom: float = 0.0  # up to this share of the sides is cut off a perspective query
+    looks: float = 1.0  # strength of the changes of colour, sharpness and holes
+
+
+class PairItem(NamedTuple):
+    query: UInt8[np.ndarray, "h w 3"]
+    satellite: UInt8[np.ndarray, "h2 w2 3"]
+    place: int
+
+
+class PairPictures(NamedTuple):
+    query: UInt8[Tensor, "b h w 3"]
+    satellite: UInt8[Tensor, "b h2 w2 3"]
+    place: Int64[Tensor, " b"]
+
+
+def read_pairs(folder: Path, split: str, *, view: View | None = None) -> tuple[Pair, ...]:
+    """The pairs of a split, of one query view if given. Every picture named exists."""
+    table = folder / "pairs.csv"
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
+            if missing:
+                raise UserError(
+                    f"{table} lacks the column {', '.join(missing)}",
+                    f"Its first line must be: {','.join(COLUMNS)}",
+                )
+            rows = [
+                _pair(folder, row, where=f"{table}, line {reader.line_num}")
+                for row in reader
+                if row["split"] == split and view in (None, row["view"])
+            ]
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder} is not a pair folder: it has no pairs.csv",
+            "Choose another folder, or render one with: skyfix world",
+        ) from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table} cannot be read: {error}", "It must be a UTF-8 CSV.") from error
+    if not rows:
+        raise UserError(
+            f"{table} has no {split} pairs" + (f" with {view} queries" if view else ""),
+            "Choose another data set, or a network for this view.",
+        )
+    return tuple(rows)
+
+
+def _pair(folder: Path, row: dict[str, str], *, where: str) -> Pair:
+    try:
+        query, satellite = folder / row["query"], folder / row["satellite"]
+        for picture in (query, satellite):
+            if not picture.is_file():
+                raise UserError(
+                    f"{where}: there is no picture {picture}", "Copy the data set again."
+                )
+        if row["view"] not in get_args(View) or row["kind"] not in get_args(PhotoKind):
+            raise ValueError(f"view {row['view']}, kind {row['kind']}")
+        position = LatLon(float(row["lat"]), float(row["lon"])) if row["lat"] else None
+        heading = float(row["heading_deg"]) if row["heading_deg"] else None
+        if heading is not None and not math.isfinite(heading):
+            raise ValueError(f"heading_deg {heading}")
+        return Pair(
+            query,
+            satellite,
+            int(row["place"]),
+            position,
+            heading,
+            cast(View, row["view"]),
+            cast(PhotoKind, row["kind"]),
+            row.get("world") or "",
+        )
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{where} cannot be read: {error}", "Mend the line.") from error
+
+
+class PairDataset(Dataset[PairItem | UserError]):
+    """Pairs as pictures of the network's input sizes, the query turned to north.
+
+    An item's key is ``(epoch, index)``: all chance comes from seed, epoch and index, so neither
+    the number of workers nor a resumed run changes an item. A picture that cannot be read is
+    *returned* as its UserError: raised in a worker process it would lose its words.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        query_size: Size,
+        satellite_size: Size,
+        augment: Augment | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.pairs = tuple(pairs)
+        self._query_size, self._satellite_size = query_size, satellite_size
+        self._augment, self._seed = augment, seed
+        for pair in self.pairs:
+            if pair.view == "street" and pair.kind == "perspective":
+                raise UserError(
+                    f"{pair.query} is a street photo that is no panorama",
+                    "Street networks are trained on panoramas: only those can be turned to north.",
+                )
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: tuple[int, int]) -> PairItem | UserError:
+        epoch, index = key
+        pair = self.pairs[index]
+        try:
+            if self._augment is None:
+                return self._exact(pair)
+            rng = np.random.default_rng((self._seed, epoch, index))
+            return self._augmented(pair, self._augment, rng)
+        except UserError as error:
+            return error
+
+    def _exact(self, pair: Pair) -> PairItem:
+        return PairItem(
+            self._framed(_decoded(pair.query), pair, pair.heading_deg or 0.0),
+            _resized(_decoded(pair.satellite), self._satellite_size),
+            pair.place,
+        )
+
+    def _augmented(self, pair: Pair, augment: Augment, rng: np.random.Generator) -> PairItem:
+        quarter = int(rng.integers(4)) if augment.quarter_turns else 0
+        jitter = rng.uniform(-1, 1) * augment.heading_jitter_deg
+        heading = rng.uniform(0, 360) if pair.heading_deg is None else pair.heading_deg + jitter
+        query = _decoded(pair.query)
+        if pair.kind == "perspective" and augment.zoom:
+            query = _centre(query, 1 - rng.uniform(0, augment.zoom))
+        # The satellite picture turns counter-clockwise by quarters: old east is the new north.
+        query = self._framed(query, pair, heading - 90 * quarter)
+        satellite = _resized(_decoded(pair.satellite), self._satellite_size)
+        satellite = np.rot90(satellite, quarter)
+        if augment.flip and rng.random() < 0.5:
+            query, satellite = query[:, ::-1], satellite[:, ::-1]
+        query, satellite = np.ascontiguousarray(query), np.ascontiguousarray(satellite)
+        return PairItem(
+            change_looks(query, rng, strength=augment.looks),
+            change_looks(satellite, rng, strength=augment.looks),
+            pair.place,
+        )
+
+    def _framed(self, picture: Picture, pair: Pair, heading_deg: float) -> Picture:
+        return frame_query(
+            picture, kind=pair.kind, size=self._query_size, heading_deg=heading_deg % 360
+        )
+
+
+def collate(items: Sequence[PairItem | UserError]) -> PairPictures | UserError:
+    """A batch, or the first picture's trouble."""
+    good: list[PairItem] = []
+    for item in items:
+        if isinstance(item, UserError):
+            return item
+        good.append(item)
+    return PairPictures(
+        torch.from_numpy(np.stack([item.query for item in good])),
+        torch.from_numpy(np.stack([item.satellite for item in good])),
+        torch.tensor([item.place for item in good]),
+    )
+
+
+def one_thread(_: int) -> None:
+    """For a loader's workers: OpenCV's own threads on top of them only get in the way."""
+    cv2.setNumThreads(0)
+
+
+def _decoded(path: Path) -> Picture:
+    try:
+        # Not cv2.imread: on Windows it cannot open names beyond the local code page.
+        code = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}", "Check its rights.") from error
+    picture = cv2.imdecode(code, cv2.IMREAD_COLOR_RGB) if len(code) else None
+    if picture is None:
+        raise UserError(f"{path} is not a readable picture", "Copy the data set again.")
+    return cast(Picture, picture)
+
+
+def _resized(picture: Picture, size: Size) -> Picture:
+    if picture.shape[:2] == size:
+        return picture
+    smaller = size[0] < picture.shape[0]
+    way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    resized: Picture = cv2.resize(picture, size[::-1], interpolation=way)
+    return resized
+
+
+def _centre(picture: Picture, share: float) -> Picture:
+    h, w = picture.shape[:2]
+    new_h, new_w = max(2, round(h * share)), max(2, round(w * share))
+    top, left = (h - new_h) // 2, (w - new_w) // 2
+    return picture[top : top + new_h, left : left + new_w]
