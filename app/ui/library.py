@@ -1,0 +1,294 @@
+"""Which checkpoints and galleries there are, and which of them are in use. Signals, no widgets.
+
+Files are read in a thread; the engine loads and verifies what is chosen. A choice that fails
+leaves the former one in place.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PySide6.QtCore import QObject, QThreadPool, Signal, Slot
+
+from app.card import Card, read_card
+from app.manifest import MANIFEST_NAME, Manifest, read_manifest
+from app.messages import (
+    Event,
+    GalleryOpened,
+    OpenGallery,
+    Problem,
+    Progress,
+    UserError,
+    Warm,
+    Warmed,
+)
+from app.paths import data_dir, demo, shipped_checkpoints
+from app.ui.session import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointEntry:
+    """``card`` is None where ``problem`` says why the file is not usable."""
+
+    path: Path
+    card: Card | None
+    sha256: str = ""  # empty until it is computed
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryEntry:
+    """``manifest`` is None where ``problem`` says why the folder is not usable."""
+
+    path: Path
+    manifest: Manifest | None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    checkpoints: tuple[CheckpointEntry, ...]
+    galleries: tuple[GalleryEntry, ...]
+
+
+_Stamp = tuple[Path, int, int]  # a file, its time and its size
+
+
+class Library(QObject):
+    changed = Signal()  # the lists
+    chosen = Signal()  # checkpoint or gallery in use
+    state_changed = Signal()  # loading, loaded, device
+    paired = Signal(object)  # CheckpointEntry put in use because the gallery needs it
+    failed = Signal(object)  # Problem
+    noted = Signal(str)  # what the engine remarked on opening a gallery
+    _scanned = Signal(object)
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        checkpoints: Iterable[str] = (),
+        galleries: Iterable[str] = (),
+        parent: QObject | None = None,
+    ) -> None:
+        """The two lists are the recent ones; what ships and what lies in the user's data is added."""
+        super().__init__(parent)
+        self._engine = engine
+        self._known_checkpoints = [Path(path) for path in checkpoints]
+        self._known_galleries = [Path(path) for path in galleries]
+        self._hashes: dict[_Stamp, str] = {}
+        self._pool = QThreadPool(self)
+        self._pool.setMaxThreadCount(1)
+        self._checkpoints: tuple[CheckpointEntry, ...] = ()
+        self._galleries: tuple[GalleryEntry, ...] = ()
+        self._checkpoint: CheckpointEntry | None = None
+        self._gallery: GalleryEntry | None = None
+        self._wanted_checkpoint: Path | None = None
+        self._wanted_gallery: Path | None = None
+        self._warm_job: int | None = None
+        self._open_job: int | None = None
+        self._pair = False
+        self.device = ""
+        self._scanned.connect(self._on_scanned)
+        engine.told.connect(self._on_told)
+
+    # --- what there is ---
+
+    @property
+    def checkpoints(self) -> tuple[CheckpointEntry, ...]:
+        return self._checkpoints
+
+    @property
+    def galleries(self) -> tuple[GalleryEntry, ...]:
+        return self._galleries
+
+    @property
+    def checkpoint(self) -> CheckpointEntry | None:
+        return self._checkpoint
+
+    @property
+    def gallery(self) -> GalleryEntry | None:
+        return self._gallery
+
+    @property
+    def is_warming(self) -> bool:
+        return self._warm_job is not None
+
+    @property
+    def is_opening(self) -> bool:
+        return self._open_job is not None
+
+    def fits(self, gallery: GalleryEntry, checkpoint: CheckpointEntry) -> bool | None:
+        """Whether the gallery was described by this checkpoint; None: not known yet."""
+        if gallery.manifest is None or not checkpoint.sha256:
+            return None
+        return gallery.manifest.checkpoint == checkpoint.sha256
+
+    # --- what the user does ---
+
+    def choose_checkpoint(self, path: Path) -> None:
+        self._wanted_checkpoint = path
+        self._pair = False  # the user's own choice stands
+        self._scan(checkpoint=path)
+
+    def choose_gallery(self, path: Path) -> None:
+        """The checkpoint that described it is put in use as well, if it is among the known."""
+        self._wanted_gallery = path
+        self._pair = True
+        self._scan(gallery=path)
+
+    def choose(self, *, checkpoint: Path | None, gallery: Path | None) -> None:
+        self._wanted_checkpoint, self._wanted_gallery = checkpoint, gallery
+        self._pair = checkpoint is None
+        self._scan(checkpoint=checkpoint, gallery=gallery)
+
+    def close(self) -> None:
+        self._pool.clear()
+        self._pool.waitForDone()
+
+    # --- reading files, in the thread ---
+
+    def _scan(self, *, checkpoint: Path | None = None, gallery: Path | None = None) -> None:
+        if checkpoint is not None and checkpoint not in self._known_checkpoints:
+            self._known_checkpoints.insert(0, checkpoint)
+        if gallery is not None and gallery not in self._known_galleries:
+            self._known_galleries.insert(0, gallery)
+        checkpoints, galleries = tuple(self._known_checkpoints), tuple(self._known_galleries)
+        self._pool.start(lambda: self._read(checkpoints, galleries))
+
+    def _read(self, recent_checkpoints: tuple[Path, ...], recent: tuple[Path, ...]) -> None:
+        mine = sorted((data_dir() / "checkpoints").glob("*.safetensors"))
+        paths = dict.fromkeys((*recent_checkpoints, *shipped_checkpoints(), *mine))
+        entries = tuple(_read_checkpoint(path) for path in paths)
+        folders = dict.fromkeys((*recent, *_galleries_in(demo()), *_galleries_in(data_dir())))
+        galleries = tuple(_read_gallery(folder) for folder in folders)
+        self._scanned.emit(_Scan(entries, galleries))
+        hashed = tuple(
+            CheckpointEntry(e.path, e.card, self._hash(e.path)) if e.card is not None else e
+            for e in entries
+        )
+        self._scanned.emit(_Scan(hashed, galleries))
+
+    def _hash(self, path: Path) -> str:
+        """Empty for a file that went away meanwhile."""
+        try:
+            state = path.stat()
+            stamp = (path, state.st_mtime_ns, state.st_size)
+            if stamp not in self._hashes:
+                with path.open("rb") as file:
+                    self._hashes[stamp] = hashlib.file_digest(file, "sha256").hexdigest()
+            return self._hashes[stamp]
+        except OSError:
+            return ""
+
+    # --- taking into use ---
+
+    @Slot(object)
+    def _on_scanned(self, scan: _Scan) -> None:
+        self._checkpoints, self._galleries = scan.checkpoints, scan.galleries
+        self.changed.emit()
+        before = (self._checkpoint, self._gallery)
+        self._take_checkpoint()
+        self._take_gallery()
+        self._take_pair()
+        if (self._checkpoint, self._gallery) != before:
+            self.chosen.emit()
+
+    def _take_checkpoint(self) -> None:
+        if self._wanted_checkpoint is None:
+            if self._checkpoint is not None:  # its hash may be known now
+                self._checkpoint = next(
+                    (e for e in self._checkpoints if e.path == self._checkpoint.path and e.card),
+                    self._checkpoint,
+                )
+            return
+        entry = next(e for e in self._checkpoints if e.path == self._wanted_checkpoint)
+        self._wanted_checkpoint = None
+        if entry.problem is not None:
+            self.failed.emit(entry.problem)
+        else:
+            self._use_checkpoint(entry)
+
+    def _use_checkpoint(self, entry: CheckpointEntry) -> None:
+        self._checkpoint = entry
+        if self._warm_job is not None:
+            self._engine.cancel(self._warm_job)
+        self._warm_job = self._engine.send(Warm(entry.path))
+        if self._gallery is not None:
+            self._open()
+        self.state_changed.emit()
+
+    def _take_gallery(self) -> None:
+        if self._wanted_gallery is None:
+            return
+        entry = next(e for e in self._galleries if e.path == self._wanted_gallery)
+        self._wanted_gallery = None
+        if entry.problem is not None:
+            self.failed.emit(entry.problem)
+        else:
+            self._gallery = entry
+            self._open()
+
+    def _take_pair(self) -> None:
+        """Put the checkpoint in use that described the gallery, once it is known which."""
+        gallery, current = self._gallery, self._checkpoint
+        if not self._pair or gallery is None:
+            return
+        if current is not None and self.fits(gallery, current):
+            self._pair = False
+            return
+        for entry in self._checkpoints:
+            if self.fits(gallery, entry):
+                self._pair = False
+                self._use_checkpoint(entry)
+                self.paired.emit(entry)
+                return
+
+    def _open(self) -> None:
+        if self._gallery is None:
+            return
+        if self._open_job is not None:
+            self._engine.cancel(self._open_job)
+        checkpoint = None if self._checkpoint is None else self._checkpoint.path
+        self._open_job = self._engine.send(OpenGallery(self._gallery.path, checkpoint))
+        self.state_changed.emit()
+
+    # --- hearing ---
+
+    @Slot(object)
+    def _on_told(self, event: Event) -> None:
+        if event.job not in (self._warm_job, self._open_job) or isinstance(event.body, Progress):
+            return
+        if event.job == self._warm_job:
+            self._warm_job = None
+        else:
+            self._open_job = None
+        match event.body:
+            case Warmed(device=device):
+                self.device = device
+            case GalleryOpened(note=note) if note:
+                self.noted.emit(note)
+            case Problem() as problem:
+                self.failed.emit(problem)
+            case _:
+                pass  # opened without a remark, or cancelled for a newer choice
+        self.state_changed.emit()
+
+
+def _read_checkpoint(path: Path) -> CheckpointEntry:
+    try:
+        return CheckpointEntry(path, read_card(path))
+    except UserError as error:
+        return CheckpointEntry(path, None, problem=Problem(str(error), error.hint))
+
+
+def _read_gallery(folder: Path) -> GalleryEntry:
+    try:
+        return GalleryEntry(folder, read_manifest(folder))
+    except UserError as error:
+        return GalleryEntry(folder, None, Problem(str(error), error.hint))
+
+
+def _galleries_in(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in (folder / "galleries").glob(f"*/{MANIFEST_NAME}"))
