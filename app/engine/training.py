@@ -311,13 +311,15 @@ def _loader(
 
 @contextmanager
 def _own_chance(device: Device) -> Iterator[None]:
-    """torch's global generators are seeded inside and as they were outside."""
+    """torch's global generators and cuDNN's search are as before when the run ends."""
     cuda = device.name != "cpu"
-    with (
-        torch.random.fork_rng(devices=[device.name] if cuda else []),
-        torch.backends.cudnn.flags(enabled=True, benchmark=cuda),
-    ):
-        yield
+    before = torch.backends.cudnn.benchmark
+    with torch.random.fork_rng(devices=[device.name] if cuda else []):
+        try:
+            torch.backends.cudnn.benchmark = cuda  # all batches but the held-out rest are alike
+            yield
+        finally:
+            torch.backends.cudnn.benchmark = before
 
 
 def _seed_of(seed: int, epoch: int) -> int:

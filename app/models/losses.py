@@ -17,9 +17,11 @@ def info_nce(
 
     Rows must be unit vectors; ``scale`` multiplies their dot products (1 / temperature). Two rows
     of one ``place`` are neither positives nor negatives of each other: they are left out.
-    With all places different this is Sample4Geo's loss (ICCV 2023, equation 1).
+    With all places different this is Sample4Geo's loss (ICCV 2023, equation 1). In full
+    precision under autocast too: half of it cannot tell the best similarities apart.
     """
-    logits = scale * query @ satellite.T
+    with torch.autocast(query.device.type, enabled=False):
+        logits = scale.float() * query.float() @ satellite.float().T
     left_out = (place[:, None] == place[None]) & ~torch.eye(
         len(place), dtype=torch.bool, device=place.device
     )
