@@ -1,20 +1,25 @@
 """How good a checkpoint is, in two steps: descriptors, then metrics from them."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Int, UInt8
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from app.card import View
 from app.engine.checkpoints import Device, to_images
-from app.engine.datasets.pairs import Pair, PairDataset, collate, one_thread
+from app.engine.datasets.pairs import Pair, PairDataset, pair_loader
 from app.engine.metrics import Ranks, ranks_of, recall_at, university_ap
 from app.errors import UserError
 from app.messages import Progress, Report, ignore
 from app.models.base import RetrievalNetwork
+
+BATCH = 64  # pictures described at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,49 +46,48 @@ class PairScores:
         return float(np.median(self.metres)) if self.metres else None
 
 
-class HeldOut:
-    """The held-out pairs of a run, read anew each time by workers that live as long as it."""
+def held_out_loader(
+    pairs: Sequence[Pair], network: RetrievalNetwork, *, workers: int
+) -> AbstractContextManager["DataLoader[Any]"]:
+    """Yields the pairs in their order, turned to north, of the network's input sizes."""
+    dataset = PairDataset(
+        pairs,
+        query_size=network.input_size(network.config.query_view),
+        satellite_size=network.input_size("satellite"),
+    )
+    keys = [(0, index) for index in range(len(dataset))]
+    batches = [keys[start : start + BATCH] for start in range(0, len(keys), BATCH)]
+    return pair_loader(dataset, batches, workers=workers, pinned=False)
 
-    def __init__(
-        self, pairs: Sequence[Pair], network: RetrievalNetwork, *, workers: int, batch: int
-    ) -> None:
-        dataset = PairDataset(
-            pairs,
-            query_size=network.input_size(network.config.query_view),
-            satellite_size=network.input_size("satellite"),
-        )
-        self._pairs = dataset.pairs
-        self._loader: DataLoader[Any] = DataLoader(
-            dataset,
-            batch_size=batch,
-            sampler=[(0, index) for index in range(len(dataset))],
-            num_workers=workers,
-            collate_fn=collate,
-            worker_init_fn=one_thread,
-            persistent_workers=workers > 0,
-            generator=torch.Generator().manual_seed(0),
-        )
 
-    @torch.inference_mode()
-    def scores(
-        self, network: RetrievalNetwork, device: Device, report: Report = ignore
-    ) -> PairScores:
-        """Leaves the network in eval mode."""
-        network.eval()
-        view = network.config.query_view
-        queries: list[np.ndarray] = []
-        satellites: list[np.ndarray] = []
-        for step, batch in enumerate(self._loader):
-            if isinstance(batch, UserError):
-                raise batch
-            for rows, pictures, seen in (
-                (queries, batch.query, view),
-                (satellites, batch.satellite, "satellite"),
-            ):
-                images = network.preprocess(to_images(pictures, device.name), seen)
-                rows.append(network.describe(images, seen).float().cpu().numpy())
-            report(Progress(step + 1, len(self._loader), "validating"))
-        return score_pairs(self._pairs, np.concatenate(queries), np.concatenate(satellites))
+@torch.inference_mode()
+def score_held_out(
+    network: RetrievalNetwork,
+    device: Device,
+    pairs: Sequence[Pair],
+    loader: "DataLoader[Any]",
+    report: Report = ignore,
+) -> PairScores:
+    """With the true headings. Leaves the network in eval mode."""
+    network.eval()
+    view = network.config.query_view
+    queries: list[np.ndarray] = []
+    satellites: list[np.ndarray] = []
+    for step, batch in enumerate(loader):
+        if isinstance(batch, UserError):
+            raise batch
+        queries.append(describe_pictures(network, device, batch.query, view))
+        satellites.append(describe_pictures(network, device, batch.satellite, "satellite"))
+        report(Progress(step + 1, len(loader), "validating"))
+    return score_pairs(pairs, np.concatenate(queries), np.concatenate(satellites))
+
+
+def describe_pictures(
+    network: RetrievalNetwork, device: Device, pictures: UInt8[Tensor, "b h w 3"], view: View
+) -> Float32[np.ndarray, "b d"]:
+    images = network.preprocess(to_images(pictures, device.name), view)
+    rows: Float32[np.ndarray, "b d"] = network.describe(images, view).float().cpu().numpy()
+    return rows
 
 
 def score_pairs(

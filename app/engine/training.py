@@ -32,11 +32,10 @@ from app.engine.datasets.pairs import (
     Pair,
     PairDataset,
     PairPictures,
-    collate,
-    one_thread,
+    pair_loader,
     read_pairs,
 )
-from app.engine.evaluation import HeldOut, PairScores
+from app.engine.evaluation import PairScores, held_out_loader, score_held_out
 from app.engine.runs import (
     BEST,
     LAST,
@@ -73,6 +72,18 @@ class _Learner:
         return torch.autocast(kind, dtype=self.half, enabled=self.half is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What it learns from and is measured on."""
+
+    batches: PlaceBatches
+    loader: "DataLoader[Any]"
+    held_out: tuple[Pair, ...]
+    held_loader: "DataLoader[Any]"
+    recipe: Mapping[str, Any]
+    state: RunState | None  # where to go on
+
+
 def train(run: Train, report: Report = ignore) -> Trained:
     """Train, or go on where the run in this folder stopped."""
     device = choose_device(run.device)
@@ -88,8 +99,19 @@ def train(run: Train, report: Report = ignore) -> Trained:
     log(run.run_dir, f"{run.network} {run.preset}, {len(pairs)} pairs, {len(held_out)} held out")
     log(run.run_dir, f"device {device.name}: {device.reason}")
     try:
-        with _own_chance(device):
-            return _epochs(run, _learner(run, network, device), pairs, held_out, recipe, report)
+        with (
+            _own_chance(device),
+            pair_loader(
+                _dataset(run, network, pairs),
+                batches := _batches(run, pairs),
+                workers=run.workers,
+                pinned=device.name != "cpu",
+            ) as loader,
+            held_out_loader(held_out, network, workers=run.workers) as held_loader,
+        ):
+            learner = _learner(run, network, device)
+            material = _Material(batches, loader, held_out, held_loader, recipe, state)
+            return _epochs(run, learner, material, report)
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"The memory of {device.name} does not suffice for batches of {run.batch_size}",
@@ -97,20 +119,10 @@ def train(run: Train, report: Report = ignore) -> Trained:
         ) from error
 
 
-def _epochs(
-    run: Train,
-    learner: _Learner,
-    pairs: tuple[Pair, ...],
-    held_out: tuple[Pair, ...],
-    recipe: Mapping[str, Any],
-    report: Report,
-) -> Trained:
-    batches = _batches(run, pairs)
-    loader = _loader(run, learner, pairs, batches)
-    held = HeldOut(held_out, learner.network, workers=run.workers, batch=run.batch_size)
+def _epochs(run: Train, learner: _Learner, material: _Material, report: Report) -> Trained:
     history: list[Mapping[str, Any]] = []
     first, best = 0, (-1.0, -1.0)
-    if (state := load_state(run.run_dir)) is not None:
+    if (state := material.state) is not None:
         learner.network.load_state_dict(state.network)
         learner.optimizer.load_state_dict(dict(state.optimizer))
         learner.scaler.load_state_dict(dict(state.scaler))
@@ -119,21 +131,23 @@ def _epochs(
         log(run.run_dir, f"goes on after epoch {state.epoch}")
     for epoch in range(first, run.epochs):
         torch.manual_seed(_seed_of(run.seed, epoch))  # so that no state of chance need be kept
-        batches.epoch = epoch
-        done = _one_epoch(run, learner, loader, epoch, report)
+        material.batches.epoch = epoch
+        done = _one_epoch(run, learner, material.loader, epoch, report)
         if (epoch + 1) % run.validate_every == 0 or epoch + 1 == run.epochs:
             with learner.autocast():
-                scores = held.scores(learner.network, learner.device, report)
+                scores = score_held_out(
+                    learner.network, learner.device, material.held_out, material.held_loader, report
+                )
             done = replace(done, recall_at_1=scores.recall(1), median_m=scores.median_m)
             if (reached := (scores.recall(1), scores.ap)) > best:
                 best = reached
-                card = _card(run, learner, recipe, epoch, scores)
+                card = _card(run, learner, material.recipe, epoch, scores)
                 save_checkpoint(run.run_dir / BEST, learner.network, card)
         history.append(asdict(done))
         save_state(
             run.run_dir,
             RunState(
-                recipe,
+                material.recipe,
                 learner.network.state_dict(),
                 learner.optimizer.state_dict(),
                 learner.scaler.state_dict(),
@@ -285,27 +299,15 @@ def _batches(run: Train, pairs: tuple[Pair, ...]) -> PlaceBatches:
     )
 
 
-def _loader(
-    run: Train, learner: _Learner, pairs: tuple[Pair, ...], batches: PlaceBatches
-) -> "DataLoader[Any]":
-    dataset = PairDataset(
+def _dataset(run: Train, network: RetrievalNetwork, pairs: tuple[Pair, ...]) -> PairDataset:
+    return PairDataset(
         pairs,
-        query_size=learner.network.input_size(learner.network.config.query_view),
-        satellite_size=learner.network.input_size("satellite"),
+        query_size=network.input_size(network.config.query_view),
+        satellite_size=network.input_size("satellite"),
         augment=Augment(
             heading_jitter_deg=run.heading_jitter_deg, zoom=run.zoom_jitter, looks=run.looks
         ),
         seed=run.seed,
-    )
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=run.workers,
-        collate_fn=collate,
-        worker_init_fn=one_thread,
-        persistent_workers=run.workers > 0,
-        pin_memory=learner.device.name != "cpu",
-        generator=torch.Generator().manual_seed(run.seed),  # else it draws from the global one
     )
 
 

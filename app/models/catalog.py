@@ -37,6 +37,12 @@ SPECS = (
         presets={
             "tiny-drone": {**_LITE0, "query_view": "drone", "query_size": (192, 192)},
             "tiny-street": {**_LITE0, "query_view": "street", "query_size": (128, 512)},
+            "smallest": {  # for trials of a data set or a machine: seconds, not hours
+                "backbone": "test_efficientnet",
+                "query_view": "drone",
+                "query_size": (64, 64),
+                "satellite_size": (64, 64),
+            },
             "paper-university": {
                 "backbone": "convnext_base.fb_in22k_ft_in1k_384",
                 "query_view": "drone",

@@ -4,7 +4,7 @@ With its defaults it is CrossFormer-S (Wang et al., ICLR 2022), as MIFT's releas
 parameters are named as there, so that published weights fit. Maps are kept as [b, h, w, c].
 """
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -38,8 +38,8 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h2 w2 c"]:
-        tokens: Tensor = torch.cat([proj(images) for proj in self.projs], dim=1)
-        tokens = self.norm(tokens.permute(0, 2, 3, 1))
+        scales = torch.cat([proj(images) for proj in self.projs], dim=1)
+        tokens: Tensor = self.norm(scales.permute(0, 2, 3, 1))
         return tokens
 
 
@@ -201,7 +201,7 @@ class FullAttention(nn.Module):
     def received(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h2 w2"]:
         """How much each (pooled) token is attended to: mean over heads and queries."""
         q, k, _, size = self._heads(x)
-        weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)
+        weights: Tensor = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)
         return weights.mean(dim=(1, 2)).unflatten(1, size)
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
@@ -308,28 +308,26 @@ class CrossFormer(nn.Module):
         return tuple(grids)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:
-        """The map of each stage, [b, h, w, c], fine to coarse; ``norm`` is the caller's to apply."""
+        """The map of each stage, [b, h, w, c], fine to coarse; ``norm`` is left to the caller."""
         x = self.patch_embed(images)
         maps = []
-        for stage in self.layers:
+        for stage in self._stages():
             x = stage(x)
             maps.append(x)
             x = x if stage.downsample is None else stage.downsample(x)
         return tuple(maps)
 
-    def last_attention(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h2 w2"]:
-        """The attention that each token of the last map receives in the last block."""
-        x = self.patch_embed(images)
-        *before, last = [block for stage in self.layers for block in _steps(stage)]
-        for step in before:
-            x = step(x)
-        received: Tensor = last.received(x)
-        return received
+    def last_attention(self, before: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h2 w2"]:
+        """The attention each token of the last map receives, of the map ``before`` the last."""
+        *_, stage, last = self._stages()
+        x = before if stage.downsample is None else stage.downsample(before)
+        *blocks, final = cast("list[Block]", list(last.blocks))
+        for block in blocks:
+            x = block(x)
+        return final.received(x)
 
-
-def _steps(stage: nn.Module) -> list[nn.Module]:
-    assert isinstance(stage, Stage)
-    return [*stage.blocks, *([] if stage.downsample is None else [stage.downsample])]
+    def _stages(self) -> list[Stage]:
+        return cast("list[Stage]", list(self.layers))
 
 
 def _attention(

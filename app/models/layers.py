@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: in training a picture goes without this branch with probability ``rate``."""
+    """Stochastic depth: in training a picture skips this branch with probability ``rate``."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
-    def forward(self, x: Float[Tensor, "b *rest"]) -> Float[Tensor, "b *rest"]:
+    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         if not self.training or self.rate == 0:
             return x
         keep = x.new_empty((len(x),) + (1,) * (x.ndim - 1)).bernoulli_(1 - self.rate)
@@ -83,7 +83,8 @@ def region_means(
 ) -> Float[Tensor, "b parts d"]:
     """The mean token of each region; none may be empty."""
     member = F.one_hot(region, parts).to(tokens.dtype)
-    return torch.einsum("btn,btd->bnd", member, tokens) / member.sum(dim=1)[..., None]
+    means: Tensor = member.transpose(1, 2) @ tokens / member.sum(dim=1)[..., None]
+    return means
 
 
 def part_descriptor(parts: Float[Tensor, "b n d"]) -> Float[Tensor, "b nd"]:

@@ -7,7 +7,7 @@ ICCV 2023. Parameters are named as in the authors' code, so that their weights f
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +51,7 @@ class Sample4Geo(RetrievalNetwork):
     def descriptor(self) -> int:
         return int(self.model.num_features)  # type: ignore[arg-type]  # timm's
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "Sample4Geo":
         super().train(mode)
         if self.config.freeze_bn:
             for module in self.model.modules():

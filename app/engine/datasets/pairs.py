@@ -9,17 +9,18 @@ are neighbours of each other.
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from app.card import View
 from app.engine.datasets.augment import change_looks
@@ -30,6 +31,7 @@ from app.messages import PhotoKind
 
 COLUMNS = ("query", "satellite", "split", "place", "lat", "lon", "heading_deg", "view", "kind")
 Picture = UInt8[np.ndarray, "h w 3"]
+Resized = UInt8[np.ndarray, "h2 w2 3"]
 Size = tuple[int, int]  # height, width
 
 
@@ -196,13 +198,13 @@ class PairDataset(Dataset[PairItem | UserError]):
             pair.place,
         )
 
-    def _framed(self, picture: Picture, pair: Pair, heading_deg: float) -> Picture:
+    def _framed(self, picture: Picture, pair: Pair, heading_deg: float) -> Resized:
         return frame_query(
             picture, kind=pair.kind, size=self._query_size, heading_deg=heading_deg % 360
         )
 
 
-def collate(items: Sequence[PairItem | UserError]) -> PairPictures | UserError:
+def _collate(items: Sequence[PairItem | UserError]) -> PairPictures | UserError:
     """A batch, or the first picture's trouble."""
     good: list[PairItem] = []
     for item in items:
@@ -216,8 +218,31 @@ def collate(items: Sequence[PairItem | UserError]) -> PairPictures | UserError:
     )
 
 
-def one_thread(_: int) -> None:
-    """For a loader's workers: OpenCV's own threads on top of them only get in the way."""
+@contextmanager
+def pair_loader(
+    dataset: PairDataset, batches: Iterable[list[tuple[int, int]]], *, workers: int, pinned: bool
+) -> Iterator["DataLoader[Any]"]:
+    """Yields ``PairPictures``, or a UserError for the reader to raise. Ends its workers."""
+    loader: DataLoader[Any] = DataLoader(
+        dataset,
+        batch_sampler=batches,  # type: ignore[arg-type]  # its indices are our keys
+        num_workers=workers,
+        collate_fn=_collate,
+        worker_init_fn=_one_thread,
+        persistent_workers=workers > 0,
+        pin_memory=pinned,
+        generator=torch.Generator().manual_seed(0),  # else it draws from the global one
+    )
+    try:
+        yield loader
+    finally:
+        # Its own way waits for the garbage collector, and an exception's frames hold it.
+        if workers and loader._iterator is not None:
+            loader._iterator._shutdown_workers()
+
+
+def _one_thread(_: int) -> None:
+    """OpenCV's own threads on top of a loader's workers only get in the way."""
     cv2.setNumThreads(0)
 
 
@@ -233,16 +258,16 @@ def _decoded(path: Path) -> Picture:
     return cast(Picture, picture)
 
 
-def _resized(picture: Picture, size: Size) -> Picture:
+def _resized(picture: Picture, size: Size) -> Resized:
     if picture.shape[:2] == size:
         return picture
     smaller = size[0] < picture.shape[0]
     way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    resized: Picture = cv2.resize(picture, size[::-1], interpolation=way)
+    resized: Resized = cv2.resize(picture, size[::-1], interpolation=way)
     return resized
 
 
-def _centre(picture: Picture, share: float) -> Picture:
+def _centre(picture: Picture, share: float) -> Resized:
     h, w = picture.shape[:2]
     new_h, new_w = max(2, round(h * share)), max(2, round(w * share))
     top, left = (h - new_h) // 2, (w - new_w) // 2
