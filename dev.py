@@ -8,7 +8,7 @@ at once. Standard library only; the rest of the program is not imported.
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036 - an older Python is told so here, in a sentence
-    sys.exit("Skyfix needs Python 3.11 or newer; type: python3.11 dev.py run (or newer)")
+    sys.exit("Skyfix needs Python 3.11 or newer; type: python3.11 dev.py run")
 
 import hashlib
 import json
