@@ -201,8 +201,9 @@ class FullAttention(nn.Module):
     def received(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h2 w2"]:
         """How much each (pooled) token is attended to: mean over heads and queries."""
         q, k, _, size = self._heads(x)
-        weights: Tensor = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)
-        return weights.mean(dim=(1, 2)).unflatten(1, size)
+        weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)
+        received: Tensor = weights.mean(dim=(1, 2)).unflatten(1, size)
+        return received
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
         q = self.q(x.flatten(1, 2)).unflatten(-1, (self.heads, -1)).transpose(1, 2)

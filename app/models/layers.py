@@ -1,5 +1,6 @@
 """Layers that more than one network uses."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -83,14 +84,13 @@ def region_means(
 ) -> Float[Tensor, "b parts d"]:
     """The mean token of each region; none may be empty."""
     member = F.one_hot(region, parts).to(tokens.dtype)
-    means: Tensor = member.transpose(1, 2) @ tokens / member.sum(dim=1)[..., None]
-    return means
+    return member.transpose(1, 2) @ tokens / member.sum(dim=1)[..., None]
 
 
 def part_descriptor(parts: Float[Tensor, "b n d"]) -> Float[Tensor, "b nd"]:
     """One unit vector: the parts' features side by side, each of length 1 / sqrt(n)."""
     # float() because under autocast the norm and the similarities want full precision.
-    return F.normalize(parts.float(), dim=-1).flatten(1) * parts.shape[1] ** -0.5
+    return F.normalize(parts.float(), dim=-1).flatten(1) / math.sqrt(parts.shape[1])
 
 
 def part_alignment(

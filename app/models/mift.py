@@ -138,7 +138,7 @@ class Fusion(nn.Module):
 
     def forward(self, maps: tuple[Tensor, ...]) -> Float[Tensor, "b c h w"]:
         """One map of the last one's size, from maps [b, h, w, c] of stages 1 to 4."""
-        size = maps[-1].shape[1:3]
+        size = (maps[-1].shape[1], maps[-1].shape[2])
         pool = F.adaptive_avg_pool2d if self.pooling == "average" else F.adaptive_max_pool2d
         s1, s2, s3, s4 = (
             pool(reduce(x.permute(0, 3, 1, 2)), size)
