@@ -170,7 +170,7 @@ def make_venv(checkout: Checkout) -> None:
             failed="the virtual environment could not be made",
             hint="" if shutil.which("apt-get") is None else apt_line(["python3-venv"]),
         )
-    except Stop:
+    except (Stop, KeyboardInterrupt):
         shutil.rmtree(checkout.venv, ignore_errors=True)  # half of one would be taken for whole
         raise
 

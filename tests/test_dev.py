@@ -99,13 +99,16 @@ def test_an_environment_whose_python_does_not_start_is_not_sound(checkout: dev.C
     assert dev.fault(checkout.venv, checkout.python) == "its Python does not start"
 
 
-def test_half_an_environment_is_not_left_behind(checkout: dev.Checkout, monkeypatch):
+@pytest.mark.parametrize("end", [dev.Stop("no ensurepip"), KeyboardInterrupt()])
+def test_half_an_environment_is_not_left_behind(
+    checkout: dev.Checkout, monkeypatch, end: BaseException
+):
     def interrupted(command, **_: object) -> None:
         checkout.venv.mkdir()
-        raise dev.Stop("no ensurepip")
+        raise end
 
     monkeypatch.setattr(dev, "call", interrupted)
-    with pytest.raises(dev.Stop):
+    with pytest.raises(type(end)):
         dev.make_venv(checkout)
     assert not checkout.venv.exists()
 
