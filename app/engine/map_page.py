@@ -27,6 +27,7 @@ def build_page() -> str:
     page = folium.Map(
         location=[0.0, 0.0],
         zoom_start=2,
+        zoom_snap=0.5,  # "fit" at whole zooms can waste three quarters of the view
         tiles=None,
         prefer_canvas=True,
         attribution_control=False,  # Leaflet's own takes HTML; map.js shows text

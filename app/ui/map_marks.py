@@ -8,6 +8,7 @@ from app.messages import Candidate, Claim
 from app.ui.map_tiles import Basemap
 
 BEST_COLOUR = "#d55e00"  # vermilion of Okabe and Ito: apart from every blue for all kinds of sight
+RAMP_END = 20  # the rank from which on all pins are light
 RAMP_DARK, RAMP_LIGHT = (8, 64, 129), (204, 225, 242)  # one hue: lightness alone tells the order
 WEDGE_HALF_DEG = 22.0
 
@@ -25,7 +26,7 @@ def rank_colour(rank: int, count: int) -> str:
     """``#rrggbb`` of a pin: rank 1 vermilion, the others from dark to light blue."""
     if rank == 1:
         return BEST_COLOUR
-    share = (rank - 2) / max(1, count - 2)
+    share = min(1.0, (rank - 2) / max(1, min(count, RAMP_END) - 2))
     mixed = (
         round(dark + share * (light - dark))
         for dark, light in zip(RAMP_DARK, RAMP_LIGHT, strict=True)

@@ -36,6 +36,7 @@ from app.ui.map_marks import (
     rank_colour,
 )
 from app.ui.map_tiles import TileKey, TileReader
+from app.ui.theme import DARK, LIGHT
 
 TILE_PX = 256
 KEPT_TILES = 400
@@ -43,9 +44,7 @@ MAX_ZOOM = 22.0
 FIT_ZOOM = 19.0
 MARGIN_PX = 36
 STEEPEST_LAT = 85.0511  # where web-Mercator's square ends
-CLAIM_PX = 10.0
-LIGHT = {"page": "#e8eaec", "panel": "#ffffff", "ink": "#1d2227"}
-DARK = {"page": "#17191c", "panel": "#26292e", "ink": "#e9ecef"}
+CLAIM_PX = 21.0  # from its centre to a corner: seen around a pin that lies on it
 
 
 def to_world(place: LatLon) -> QPointF:
@@ -162,7 +161,7 @@ class PlainMap(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         with QPainter(self) as painter:
-            painter.fillRect(self.rect(), QColor(self._colours["page"]))
+            painter.fillRect(self.rect(), QColor(self._colours.stage))
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
             self._paint_tiles(painter)
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -237,12 +236,15 @@ class PlainMap(QWidget):
         painter.drawPolygon(QPolygonF([self.to_pixel(p) for p in heading_wedge(chosen)]))
 
     def _paint_pins(self, painter: QPainter) -> None:
+        if self._claim is not None:
+            self._paint_claim(painter, self.to_pixel(self._claim.position))
         font = painter.font()
         font.setBold(True)
         for candidate in self._bottom_up():
             radius, middle = self._radius(candidate), self.to_pixel(candidate.position)
             colour = rank_colour(candidate.rank, len(self._candidates))
             if candidate.rank == self._selected:
+                self._paint_arrow(painter, middle, radius, candidate.heading_deg)
                 painter.setPen(QPen(QColor("#101214"), 5))
                 painter.drawEllipse(middle, radius, radius)
             painter.setPen(QPen(QColor("#ffffff"), 2))
@@ -253,17 +255,30 @@ class PlainMap(QWidget):
             painter.setFont(font)
             box = QRectF(middle.x() - radius, middle.y() - radius, 2 * radius, 2 * radius)
             painter.drawText(box, Qt.AlignmentFlag.AlignCenter, str(candidate.rank))
-        if self._claim is not None:
-            self._paint_claim(painter, self.to_pixel(self._claim.position))
+
+    def _paint_arrow(
+        self, painter: QPainter, middle: QPointF, radius: float, heading_deg: float
+    ) -> None:
+        """Seen at every zoom, unlike the wedge on the ground."""
+        if not math.isfinite(heading_deg):
+            return
+        painter.save()
+        painter.translate(middle)
+        painter.rotate(heading_deg)
+        painter.setPen(QPen(QColor("#000000"), 1))
+        painter.setBrush(QColor("#ffffff"))
+        tip, base = -radius - 18, -radius - 5
+        painter.drawPolygon(QPolygonF([QPointF(0, tip), QPointF(9, base), QPointF(-9, base)]))
+        painter.restore()
 
     def _paint_claim(self, painter: QPainter, at: QPointF) -> None:
         steps = (QPointF(0, -1), QPointF(1, 0), QPointF(0, 1), QPointF(-1, 0))
         diamond = QPolygonF([at + step * CLAIM_PX for step in steps])
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        for pen in (QPen(QColor(0, 0, 0, 190), 5.5), QPen(QColor("#ffffff"), 2.6)):
+        for pen in (QPen(QColor(0, 0, 0, 190), 6), QPen(QColor(DARK.claim), 3)):
             painter.setPen(pen)
             painter.drawPolygon(diamond)
-        self._label(painter, at + QPointF(CLAIM_PX + 5, -9), "claim")
+        self._label(painter, at + QPointF(-19, CLAIM_PX + 4), "claim")
 
     def _paint_scale(self, painter: QPainter) -> None:
         """A bar of 1, 2 or 5 times a power of ten metres, and the imagery's licence."""
@@ -273,7 +288,7 @@ class PlainMap(QWidget):
         metres = max(m * power for m in (1, 2, 5) if m * power <= per_px * 100)
         width, base = metres / per_px, self.height() - 12
         box = self._label(painter, QPointF(8, base - 22), length_text(metres), width)
-        painter.setPen(QPen(QColor(self._colours["ink"]), 2))
+        painter.setPen(QPen(QColor(self._colours.text), 2))
         painter.drawPolyline([box.topLeft(), box.bottomLeft(), box.bottomRight(), box.topRight()])
         if self._ground.attribution:
             room = max(0, self.width() - int(width) - 48)
@@ -292,8 +307,8 @@ class PlainMap(QWidget):
         painter.setFont(font)
         wide = width or painter.fontMetrics().horizontalAdvance(text) + 10
         box = QRectF(at, QSizeF(math.ceil(wide), 18))
-        painter.fillRect(box, QColor(self._colours["panel"]))
-        painter.setPen(QColor(self._colours["ink"]))
+        painter.fillRect(box, QColor(self._colours.raised))
+        painter.setPen(QColor(self._colours.text))
         painter.drawText(box, int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextDontClip), text)
         return box
 

@@ -5,6 +5,7 @@ QtWebEngine is imported when the map is first shown, not with this file: the win
 the last ask wins.
 """
 
+import importlib
 import logging
 import os
 import sys
@@ -23,9 +24,12 @@ from app.ui.map_plain import PlainMap
 from app.ui.map_tiles import find_basemap
 
 if TYPE_CHECKING:
+    from PySide6.QtWebEngineCore import QWebEngineProfile
+
     from app.ui.map_web import WebMap
 
 LOAD_LIMIT_MS = 20_000
+TURN_MS = 1  # not 0: Qt queues a call at 0 ms before the painting and the input that wait
 # A map of small pictures needs no GPU, broken drivers leave web views blank, and the GPU's memory
 # is the network's. Names are not to be resolved by a page that may load nothing.
 CHROMIUM_FLAGS = '--disable-gpu --host-resolver-rules="MAP * ~NOTFOUND"'
@@ -40,25 +44,12 @@ def prepare_web_engine() -> None:
 
 
 def why_no_web_engine() -> str | None:
-    """A reason known beforehand: in these cases Chromium would end the whole program."""
+    """A reason known beforehand, where trying would end the whole program."""
     if not QCoreApplication.testAttribute(Qt.ApplicationAttribute.AA_ShareOpenGLContexts):
         return "the web engine was not prepared before the window"
     if not sys.platform.startswith("linux") or "QTWEBENGINE_DISABLE_SANDBOX" in os.environ:
         return None
-    if os.geteuid() == 0:
-        return "the web engine's sandbox does not run as root"
-    if _setting("kernel/unprivileged_userns_clone") == "0" or (
-        _setting("user/max_user_namespaces") == "0"
-    ):
-        return "this system allows no user namespaces, which the web engine's sandbox needs"
-    return None
-
-
-def _setting(name: str) -> str | None:
-    try:
-        return (Path("/proc/sys") / name).read_text().strip()
-    except OSError:
-        return None  # a kernel without this switch allows what it would forbid
+    return "the web engine's sandbox does not run as root" if os.geteuid() == 0 else None
 
 
 class MapView(QWidget):
@@ -75,6 +66,7 @@ class MapView(QWidget):
         self._selected: int | None = None
         self._dark = False
         self._face: WebMap | PlainMap | None = None
+        self._is_started = False
         self._is_ready = False
         self._is_shut = False
         self._why_plain = ""
@@ -150,24 +142,41 @@ class MapView(QWidget):
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
-        if self._face is None:
-            QTimer.singleShot(0, self, self._start)  # the window is painted first
+        if not self._is_started:
+            self._is_started = True
+            QTimer.singleShot(TURN_MS, self, self._start)  # the window is painted first
 
     @Slot()
     def _start(self) -> None:
-        if self._face is not None or self._is_shut:
-            return
+        """Import, Chromium's start and the page's: three turns of the event loop, not one stall."""
         why = why_no_web_engine()
         if why is not None:
             self._use_plain(why)
             return
         try:
-            from app.ui.map_web import WebMap
-
-            web = WebMap(self)
-        except (ImportError, UserError) as error:
-            log.warning("no web map: %s", error)
+            importlib.import_module("app.ui.map_web")
+        except ImportError as error:
             self._use_plain(f"the web engine cannot be loaded ({error})")
+            return
+        QTimer.singleShot(TURN_MS, self, self._start_chromium)
+
+    def _start_chromium(self) -> None:
+        if self._is_shut:
+            return
+        from app.ui.map_web import new_profile
+
+        profile = new_profile()
+        QTimer.singleShot(TURN_MS, self, lambda: self._open_page(profile))
+
+    def _open_page(self, profile: "QWebEngineProfile") -> None:
+        if self._is_shut:
+            return
+        from app.ui.map_web import WebMap
+
+        try:
+            web = WebMap(profile, dark=self._dark, parent=self)
+        except UserError as error:
+            self._use_plain(f"{error}")
             return
         # Queued: a web view must not be deleted while it is telling of its own end.
         web.failed.connect(self._use_plain, Qt.ConnectionType.QueuedConnection)
@@ -188,8 +197,7 @@ class MapView(QWidget):
             self._face.deleteLater()
         self._why_plain = f"Plain map: {why}."
         self._tell_notice()
-        plain = PlainMap(self)
-        self._adopt(plain)
+        self._adopt(PlainMap(self))
         self._on_ready()
 
     def _adopt(self, face: "WebMap | PlainMap") -> None:

@@ -9,12 +9,14 @@ import json
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import shiboken6
 from PySide6.QtCore import QBuffer, QByteArray, QFile, QIODevice, QObject, Qt, QUrl, Signal, Slot
+from PySide6.QtGui import QColor
 from PySide6.QtWebChannel import QWebChannel
 from PySide6.QtWebEngineCore import (
     QWebEngineDownloadRequest,
@@ -44,6 +46,7 @@ from app.ui.map_marks import (
     rank_colour,
 )
 from app.ui.map_tiles import TileKey, TileReader
+from app.ui.theme import DARK, LIGHT
 
 SCHEME = b"skyfix"
 PAGE = QUrl("skyfix://assets/map.html")
@@ -65,14 +68,14 @@ ALLOWED = (
 log = logging.getLogger(__name__)
 
 
-def register_scheme() -> None:
-    """Once a process, before the first profile."""
-    if QWebEngineUrlScheme.schemeByName(SCHEME).name() == SCHEME:
-        return
-    scheme = QWebEngineUrlScheme(SCHEME)
-    scheme.setSyntax(QWebEngineUrlScheme.Syntax.Host)
-    scheme.setFlags(QWebEngineUrlScheme.Flag.SecureScheme | QWebEngineUrlScheme.Flag.CorsEnabled)
-    QWebEngineUrlScheme.registerScheme(scheme)
+def new_profile() -> QWebEngineProfile:
+    """A profile that keeps nothing on disk. The first one starts Chromium: some 50 ms."""
+    if QWebEngineUrlScheme.schemeByName(SCHEME).name() != SCHEME:
+        scheme = QWebEngineUrlScheme(SCHEME)
+        scheme.setSyntax(QWebEngineUrlScheme.Syntax.Host)
+        scheme.setFlags(QWebEngineUrlScheme.Flag.SecureScheme)
+        QWebEngineUrlScheme.registerScheme(scheme)  # too late once there is a profile
+    return QWebEngineProfile()
 
 
 def assets() -> Mapping[str, Path]:
@@ -249,10 +252,12 @@ class WebMap(QWidget):
     ready = Signal()
     failed = Signal(str)  # why there is no web map (any more)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, profile: QWebEngineProfile, *, dark: bool = False, parent: QWidget | None = None
+    ) -> None:
+        """Takes the profile over: it ends with this map."""
         super().__init__(parent)
-        register_scheme()
-        self._profile = QWebEngineProfile()  # without a name: nothing is kept on disk
+        self._profile = profile
         self.gate = Gate(self)
         self.assets = Assets(self)
         self._profile.setUrlRequestInterceptor(self.gate)
@@ -260,6 +265,7 @@ class WebMap(QWidget):
         self._profile.downloadRequested.connect(self._on_download)
         self.view = QWebEngineView(self)
         self.page = Page(self._profile, self)
+        self.page.setBackgroundColor(QColor((DARK if dark else LIGHT).stage))  # no white flash
         _harden(self.page.settings())
         self._bridge = Bridge(self)
         channel = QWebChannel(self)
@@ -310,8 +316,9 @@ class WebMap(QWidget):
         self._call("select", rank)
 
     def set_dark(self, dark: bool) -> None:
-        self.page.setBackgroundColor(Qt.GlobalColor.black if dark else Qt.GlobalColor.white)
-        self._call("setDark", dark)
+        look = DARK if dark else LIGHT
+        self.page.setBackgroundColor(QColor(look.stage))
+        self._call("dress", asdict(look), dark)
 
     def fit_candidates(self) -> None:
         self._call("fitCandidates")
@@ -364,6 +371,7 @@ def _pin(candidate: Candidate, count: int) -> dict[str, Any]:
         "colour": colour,
         "ink": ink_on(colour),
         "lines": candidate_lines(candidate),
+        "heading": candidate.heading_deg if math.isfinite(candidate.heading_deg) else None,
         "footprint": _ring(candidate.footprint),
         "wedge": _ring(heading_wedge(candidate)),
     }

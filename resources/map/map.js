@@ -69,9 +69,16 @@
     disc.style.backgroundColor = mark.colour;
     disc.style.color = mark.ink;
     const size = mark.rank === 1 ? 30 : 24;
+    const face = node("div", "face");
+    if (mark.heading !== null) {
+      const arrow = node("div", "arrow"); // seen at every zoom, unlike the wedge on the ground
+      arrow.style.transform = `rotate(${mark.heading}deg)`;
+      face.appendChild(arrow);
+    }
+    face.appendChild(disc);
     const className = mark.rank === 1 ? "pin best" : "pin";
     return L.marker(place, {
-      icon: L.divIcon({ className, html: disc, iconSize: [size, size] }),
+      icon: L.divIcon({ className, html: face, iconSize: [size, size] }),
       keyboard: true,
       riseOnHover: true,
     });
@@ -128,16 +135,19 @@
     pin.marker.getElement().setAttribute("aria-pressed", String(on));
   }
 
+  function diamond() {
+    const path = "M22 1 L43 22 L22 43 L1 22 Z";
+    return drawing("diamond", 44, [["path", { d: path, class: "halo" }], ["path", { d: path, class: "edge" }]]);
+  }
+
   function addClaim(claim) {
     const body = node("div", "claim");
-    body.appendChild(drawing("diamond", 24, [
-      ["path", { d: "M12 2 L22 12 L12 22 L2 12 Z", class: "halo" }],
-      ["path", { d: "M12 2 L22 12 L12 22 L2 12 Z", class: "edge" }],
-    ]));
+    body.appendChild(diamond());
     body.appendChild(node("span", "tag", "claim"));
     const marker = L.marker([claim.lat, claim.lon], {
-      icon: L.divIcon({ className: "claim-pin", html: body, iconSize: [24, 24] }),
-      keyboard: false, zIndexOffset: 500000,
+      // Under the pins, and wide enough to be seen around the one that it may coincide with.
+      icon: L.divIcon({ className: "claim-pin", html: body, iconSize: [44, 44] }),
+      keyboard: false, zIndexOffset: -500000,
     });
     marker.bindTooltip(() => lines(claim.lines), { direction: "top", offset: [0, -12] });
     marker.addTo(claims);
@@ -168,10 +178,13 @@
   function gridLine(ends, text, kind) {
     L.polyline(ends, {
       renderer: canvas, interactive: false, weight: 1, opacity: 0.45,
-      color: getComputedStyle(document.documentElement).getPropertyValue("--grid").trim(),
+      color: getComputedStyle(document.documentElement).getPropertyValue("--subtle").trim(),
     }).addTo(grid);
     const edge = map.latLngToContainerPoint(ends[kind === "meridian" ? 1 : 0]);
-    const at = kind === "meridian" ? L.point(edge.x + 3, 2) : L.point(46, edge.y - 15);
+    const size = map.getSize(); // no label under the buttons
+    if (kind === "meridian" && (edge.x < 46 || edge.x > size.x - 100)) return;
+    if (kind === "parallel" && (edge.y < 150 || edge.y > size.y - 30)) return;
+    const at = kind === "meridian" ? L.point(edge.x + 3, 2) : L.point(4, edge.y - 15);
     L.marker(map.containerPointToLatLng(at), {
       icon: L.divIcon({ className: "grid-label", html: node("span", "", text), iconSize: [0, 0] }),
       interactive: false, keyboard: false, zIndexOffset: -1000000,
@@ -270,10 +283,7 @@
     if (count) legendRow(swatch("disc best", "1"), "best");
     if (count > 1) legendRow(node("span", "ramp"), `rank 2 to ${count}`);
     if (claim) {
-      const row = legendRow(drawing("diamond", 24, [
-        ["path", { d: "M12 2 L22 12 L12 22 L2 12 Z", class: "halo" }],
-        ["path", { d: "M12 2 L22 12 L12 22 L2 12 Z", class: "edge" }],
-      ]), claim.away ? `claim, ${claim.away} away` : "claim", "button");
+      const row = legendRow(diamond(), claim.away ? `claim, ${claim.away} away` : "claim", "button");
       row.type = "button";
       row.title = "Show the claim";
       row.addEventListener("click", () => map.panTo([claim.lat, claim.lon], quiet));
@@ -335,8 +345,11 @@
     showGround,
     showCandidates,
     select: (rank) => highlight(rank, true),
-    setDark: (on) => {
-      document.documentElement.classList.toggle("dark", on);
+    dress: (colours, dark) => {
+      for (const [role, colour] of Object.entries(colours)) {
+        document.documentElement.style.setProperty(`--${role}`, colour);
+      }
+      document.documentElement.classList.toggle("dark", dark);
       drawGrid();
     },
     fitCandidates: () => fit(fitBounds),
