@@ -89,8 +89,8 @@ def read_metadata(image: Image.Image) -> PhotoMetadata:
 def _exif_claim(gps: Mapping[int, Any], taken: str) -> Claim | None:
     if _text(gps.get(_STATUS)).upper() == "V":  # the receiver had no fix
         return None
-    lat = _degrees(gps.get(_LAT), _text(gps.get(_LAT_REF)), positive="N", negative="S", limit=90)
-    lon = _degrees(gps.get(_LON), _text(gps.get(_LON_REF)), positive="E", negative="W", limit=180)
+    lat = _degrees(gps.get(_LAT), _text(gps.get(_LAT_REF)), positive="N", negative="S", limit=90.0)
+    lon = _degrees(gps.get(_LON), _text(gps.get(_LON_REF)), positive="E", negative="W", limit=180.0)
     position = _position(lat, lon)
     if position is None:
         return None

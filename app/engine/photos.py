@@ -3,11 +3,12 @@
 What the photo says of itself is in ``photo_metadata``.
 """
 
+import contextlib
 import os
 import re
 import struct
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -129,18 +130,33 @@ def _read(
 ) -> tuple[UInt8[np.ndarray, "h w 3"], PhotoMetadata, tuple[int, int]]:
     """Pixels, metadata, and the upright (width, height) of the file."""
     content = _bytes_of(path)
+    with warnings.catch_warnings():
+        # Pillow warns of odd tags in files that decode well, and of bombs: refused below.
+        warnings.simplefilter("ignore")
+        with _decoding(path):
+            image = Image.open(BytesIO(content))
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise _too_large(path, width * height)
+        metadata = read_metadata(image)
+        with _decoding(path):
+            if min_side is not None:
+                image.draft(None, (min_side, min_side))
+            image.load()
+        # Asked after decoding: Pillow turns a TIFF by itself and drops the tag then.
+        turn = _TURNS.get(orientation(image))
+        picture = _to_rgb(_reduced(image, min_side))
+    if turn is None:
+        return np.asarray(picture), metadata, (width, height)
+    upright = np.asarray(picture.transpose(turn))
+    return upright, metadata, (height, width) if turn in _SWAPPING else (width, height)
+
+
+@contextlib.contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Nothing but Pillow's own work goes in here: an error of ours must not pass for damage."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd tags in files that decode well, and of bombs: refused below.
-            warnings.simplefilter("ignore")
-            with Image.open(BytesIO(content)) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise _too_large(path, width * height)
-                metadata = read_metadata(image)
-                pixels = _rgb(image, min_side)
-                # Asked after decoding: Pillow turns a TIFF by itself and drops the tag then.
-                turn = _TURNS.get(orientation(image))
+        yield
     except Image.DecompressionBombError as error:
         raise _too_large(path, None) from error
     except UnidentifiedImageError as error:
@@ -155,10 +171,6 @@ def _read(
             f"{path.name} is {'cut off: its end is missing' if cut else 'damaged'}",
             "Copy it again from the camera or its source, or choose another photo.",
         ) from error
-    if turn is None:
-        return np.asarray(pixels), metadata, (width, height)
-    upright = np.asarray(pixels.transpose(turn))
-    return upright, metadata, (height, width) if turn in _SWAPPING else (width, height)
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -197,16 +209,13 @@ def _too_large(path: Path, pixels: int | None) -> UserError:
     )
 
 
-def _rgb(image: Image.Image, min_side: int | None) -> Image.Image:
-    """The first frame of an opened picture, as it is stored. Decodes it."""
-    if min_side is not None:
-        image.draft(None, (min_side, min_side))
-    image.load()
-    picture: Image.Image = image
-    if min_side is not None and min(picture.size) >= 2 * min_side and picture.mode in _REDUCIBLE:
-        picture = picture.reduce(min(picture.size) // min_side)
-        picture.info = dict(image.info)
-    return _to_rgb(picture)
+def _reduced(image: Image.Image, min_side: int | None) -> Image.Image:
+    """By a whole factor, if the shorter side is at least twice ``min_side``."""
+    if min_side is None or min(image.size) < 2 * min_side or image.mode not in _REDUCIBLE:
+        return image
+    smaller = image.reduce(min(image.size) // min_side)
+    smaller.info = dict(image.info)
+    return smaller
 
 
 _REDUCIBLE = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
