@@ -35,7 +35,7 @@ from app.engine.datasets.pairs import (
     pair_loader,
     read_pairs,
 )
-from app.engine.evaluation import PairScores, held_out_loader, score_held_out
+from app.engine.held_out import PairScores, held_out_loader, score_held_out
 from app.engine.runs import (
     BEST,
     LAST,
