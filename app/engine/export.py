@@ -139,14 +139,15 @@ def _lonlat(place: LatLon) -> list[float]:
 
 
 def _json_text(body: Any) -> str:
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    return text.encode("utf-8", "replace").decode("utf-8")  # file names need not be Unicode
 
 
 def _plain(value: Any) -> Any:
     """Paths as text, tuples as lists, and so on down."""
     match value:
         case Path():
-            return str(value).encode("utf-8", "replace").decode("utf-8")
+            return str(value)
         case dict():
             return {key: _plain(part) for key, part in value.items()}
         case list() | tuple():

@@ -166,18 +166,20 @@ def _popup(lines: Sequence[str]) -> folium.Popup:
 
 def _panel(locations: Sequence[Location], gallery: str, licence: str) -> str:
     """What the page shows, whose imagery it is, and how sure each answer is."""
-    rows = [f"<b>Skyfix</b> {escaped(gallery)}"]
+    rows = []
     if licence:
         rows.append(f"imagery: {escaped(licence)}")
     for location in locations:
         rows.append(f"<b>{escaped(plain_name(Path(location.query.photo.name)))}</b>")
         rows.append(escaped(confidence_text(location)))
         rows += [f"&#8211; {escaped(reason)}" for reason in location.confidence.reasons]
-    return f'<div class="skyfix-panel">{"<br>".join(rows)}</div><style>{_PANEL_CSS}</style>'
+    head = f"<summary><b>Skyfix</b> {escaped(gallery)}</summary>"
+    body = f'<details class="skyfix-panel" open>{head}{"<br>".join(rows)}</details>'
+    return f"{body}<style>{_PANEL_CSS}</style>"
 
 
 _PANEL_CSS = (
-    ".skyfix-panel{position:fixed;left:10px;bottom:40px;z-index:1000;max-width:340px;"
+    ".skyfix-panel{position:fixed;right:10px;bottom:10px;z-index:1000;max-width:340px;"
     "max-height:40vh;overflow:auto;padding:8px 10px;background:#fffffff0;color:#222;"
     "font:13px/1.4 sans-serif;border-radius:4px;box-shadow:0 1px 4px #0006}"
 )
