@@ -29,8 +29,12 @@ from jaxtyping import install_import_hook
 from PIL import Image, ImageDraw
 from PySide6.QtCore import QCoreApplication, Qt
 
-# From here on every shape annotation in these packages is checked at run time.
-install_import_hook(["app.models", "app.engine"], "beartype.beartype")
+# From here on every shape annotation in these packages is checked at run time. As for mypy, an
+# int will do where a float is asked for.
+install_import_hook(
+    ["app.models", "app.engine"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 # Must be so before the application is made, wherever a test makes a web view.
 QCoreApplication.setAttribute(Qt.ApplicationAttribute.AA_ShareOpenGLContexts)
