@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from app.engine.city_layout import Rgb
-from app.engine.city_raster import CROP, GRASS, SUB, WATER, City, smooth_noise
+from app.engine.city_raster import CROP, GRASS, SUB, WATER, City
+from app.engine.city_roofs import smooth_noise
 from app.engine.facades import Facades, lottery
-from app.engine.views import Scene, Sun, make_scene
+from app.engine.scene import Scene, Sun, make_scene
 
 Season = Literal["spring", "summer", "dry", "autumn", "winter"]
 MEADOW: dict[Season, tuple[float, float, float]] = {
@@ -265,7 +266,7 @@ def random_sensor(rng: np.random.Generator, difficulty: float) -> Sensor:
         return float(middle + rng.uniform(-spread, spread) * difficulty)
 
     return Sensor(
-        (near(1, 0.13), near(1, 0.06), near(1, 0.15)), near(1, 0.28), near(1.05, 0.22), near(0.9, 0.35),
+        (near(1, 0.13), near(1, 0.06), near(1, 0.15)), near(1, 0.28), near(1.05, 0.22), near(0.8, 0.3),
         0.03 + 0.2 * difficulty * float(rng.random()) ** 2, 1 + 5 * difficulty * float(rng.random()),
         0.2 + 0.8 * difficulty * float(rng.random()), int(94 - 34 * difficulty * rng.random()),
     )  # fmt: skip

@@ -4,6 +4,7 @@ All in local metres, x east and y north, (0, 0) at the map's south-west corner. 
 shapes only; `city_raster` turns it into pictures and heights.
 """
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import Literal
@@ -192,7 +193,7 @@ class Warp:
 def dense(line: Points, step_m: float = 7.0) -> Points:
     """A polyline with a point at least every ``step_m``."""
     parts = []
-    for a, b in zip(line[:-1], line[1:], strict=True):
+    for a, b in itertools.pairwise(line):
         count = max(1, math.ceil(float(np.hypot(*(b - a))) / step_m))
         parts.append(a + (b - a) * np.arange(count)[:, None] / count)
     return np.concatenate([*parts, line[-1:]])

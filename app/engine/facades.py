@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from app.engine.city_raster import WorldObject
-from app.engine.views import WallPaint
+from app.engine.scene import WallPaint
 
 EDGES = 8
 FLOOR_M = 3.1
@@ -18,7 +18,7 @@ class Facades:
     def __init__(self, objects: tuple[WorldObject, ...]) -> None:
         count = len(objects) + 1
         self._start = np.full((count, EDGES, 2), 1e7, np.float32)
-        self._way = np.zeros((count, EDGES, 2), np.float32)
+        self._way = np.ones((count, EDGES, 2), np.float32)
         self._length = np.ones((count, EDGES), np.float32)
         self._wall = np.full((count, 3), 150.0, np.float32)
         self._height = np.ones(count, np.float32)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from app.engine.appearance import Date, expose, open_spots, photograph, random_date, random_sensor
-from app.engine.city_blocks import make_plan
+from app.engine.city_plan import make_plan
 from app.engine.city_raster import City, draw_city
 from app.engine.utm import utm_to_latlon
 from app.engine.views import Camera, Panorama, Scene, Shot, render, satellite
