@@ -21,13 +21,15 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import psutil
 import pytest
 from jaxtyping import install_import_hook
 from PIL import Image, ImageDraw
-from PySide6.QtCore import QCoreApplication, Qt
+from PySide6.QtCore import QCoreApplication, Qt, QTimer
 
 # From here on every shape annotation in these packages is checked at run time. As for mypy, an
 # int will do where a float is asked for.
@@ -93,6 +95,40 @@ def same_dice_for_every_test() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(0)
+
+
+@dataclass
+class Stall:
+    """The longest that the event loop was busy with one thing."""
+
+    longest_s: float = 0.0
+
+
+@pytest.fixture
+def no_stall(qapp: QCoreApplication) -> Callable[..., AbstractContextManager[Stall]]:
+    """``with no_stall():`` fails if the event loop freezes for longer than ``limit_s`` within.
+
+    All that happens in the block counts, so let it do nothing but wait (``qtbot.waitUntil``).
+    """
+
+    @contextmanager
+    def watch(limit_s: float = 0.5) -> Iterator[Stall]:
+        stall, last = Stall(), time.perf_counter()
+
+        def beat() -> None:
+            nonlocal last
+            now = time.perf_counter()
+            stall.longest_s, last = max(stall.longest_s, now - last), now
+
+        timer = QTimer(timerType=Qt.TimerType.PreciseTimer, interval=5)
+        timer.timeout.connect(beat)
+        timer.start()
+        yield stall
+        timer.stop()
+        beat()
+        assert stall.longest_s <= limit_s, f"the window froze for {stall.longest_s:.2f} s"
+
+    return watch
 
 
 @pytest.fixture(scope="session")
