@@ -123,8 +123,10 @@ def no_stall(qapp: QCoreApplication) -> Callable[..., AbstractContextManager[Sta
         timer = QTimer(timerType=Qt.TimerType.PreciseTimer, interval=5)
         timer.timeout.connect(beat)
         timer.start()
-        yield stall
-        timer.stop()
+        try:
+            yield stall
+        finally:
+            timer.stop()
         beat()
         assert stall.longest_s <= limit_s, f"the window froze for {stall.longest_s:.2f} s"
 
