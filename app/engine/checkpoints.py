@@ -4,6 +4,7 @@ Kernels and weights are stored as float16; what has fewer than two dimensions (b
 their running statistics, scales) stays float32: it is small and its range may not fit.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -182,7 +183,8 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
                 f"The disk is full: {path.name} was not written ({len(content) >> 20} MiB)",
