@@ -5,8 +5,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from app.errors import UserError
-
 
 def info_nce(
     query: Float[Tensor, "b d"],
@@ -57,7 +55,8 @@ def cross_view_triplet(
     other view only; the mean is over all pictures of both views. A batch of a single place holds
     no negatives and gives zero.
     """
-    cosine = F.normalize(query.float(), dim=-1) @ F.normalize(satellite.float(), dim=-1).T
+    with torch.autocast(query.device.type, enabled=False):
+        cosine = F.normalize(query.float(), dim=-1) @ F.normalize(satellite.float(), dim=-1).T
     distance = (2 - 2 * cosine).clamp(min=1e-6).sqrt()  # the root has no slope to give at zero
     same = place[:, None] == place[None]
     positive = distance.masked_fill(~same, -torch.inf)
@@ -66,33 +65,3 @@ def cross_view_triplet(
         F.relu(positive.amax(dim=1) - negative.amin(dim=1) + margin).mean()
         + F.relu(positive.amax(dim=0) - negative.amin(dim=0) + margin).mean()
     ) / 2
-
-
-def part_triplet(
-    query: Float[Tensor, "b n d"],
-    satellite: Float[Tensor, "b n d"],
-    place: Int[Tensor, " b"],
-    *,
-    margin: float,
-) -> Float[Tensor, ""]:
-    """``cross_view_triplet`` of each part, averaged over the parts."""
-    parts = zip(query.unbind(dim=1), satellite.unbind(dim=1), strict=True)
-    return torch.stack([cross_view_triplet(q, s, place, margin=margin) for q, s in parts]).mean()
-
-
-def part_cross_entropy(
-    logits: Float[Tensor, "b n classes"], place: Int[Tensor, " b"], *, label_smoothing: float
-) -> Float[Tensor, ""]:
-    """Instance loss: every place is a class and every part names it; mean over the parts."""
-    classes = logits.shape[-1]
-    if not 0 <= int(place.min()) <= int(place.max()) < classes:
-        raise UserError(
-            f"The places are numbered {int(place.min())} to {int(place.max())}, but the network "
-            f"was built for {classes} classes",
-            f"Set classes to at least {int(place.max()) + 1}, or to 0 for a loss without classes.",
-        )
-    return F.cross_entropy(
-        logits.flatten(0, 1).float(),
-        place.long().repeat_interleave(logits.shape[1]),
-        label_smoothing=label_smoothing,
-    )

@@ -9,7 +9,7 @@ its "model_1." fits, but for ``UNUSED_PUBLISHED_KEYS``.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,16 +18,9 @@ from torch import Tensor, nn
 
 from app.card import View
 from app.errors import UserError
-from app.models.base import (
-    AttentionMap,
-    PairBatch,
-    RetrievalConfig,
-    RetrievalNetwork,
-    config_from_mapping,
-)
+from app.models.base import AttentionMap, config_from_mapping
 from app.models.crossformer import Attention, CrossFormer
-from app.models.layers import PartHead, heat_runs, part_alignment, part_descriptor, region_means
-from app.models.losses import part_cross_entropy, part_triplet
+from app.models.parts import HeatRegions, PartConfig, PartNetwork, heat_runs
 
 PUBLISHED_PREFIX = "model_1."
 # Patterns of published keys that hold nothing learnt here: the trunk's head for ImageNet's classes,
@@ -39,7 +32,7 @@ UNUSED_PUBLISHED_KEYS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MIFTConfig(RetrievalConfig):
+class MIFTConfig(PartConfig):
     """Defaults are the paper's network; what the paper leaves open says what was chosen."""
 
     # The trunk. Figure 4 draws 64/32/16/16 channels a kernel, but MFF takes 96 from stage 1.
@@ -64,17 +57,9 @@ class MIFTConfig(RetrievalConfig):
     # only learnt gains make it differ from zero; "raw", before the norm, means something from the
     # first step on, and is for training without pretrained weights.
     heat: Literal["normed", "raw"] = "normed"
-    part_width: int = 512
-    dropout: float = 0.5
-    # Losses. The paper describes the triplet alone; the released code adds a cross-entropy over
-    # the 701 training places, which is here whenever there are classes.
-    margin: float = 0.3  # M
+    # The paper describes the triplet alone; the released code adds the cross-entropy.
     classes: int = 0
-    label_smoothing: float = 0.0
-    # Both views through batch norm at once, as in use; the released code takes them one by one.
-    joint_batch_norm: bool = False
     samples: int = 3  # k of ``k_sampling``; the released script's default is 1
-    flip_sum: bool = True  # descriptors add the mirrored picture's features
 
 
 def gradient_regions(heat: Float[Tensor, "b t"], parts: int) -> Int[Tensor, "b t"]:
@@ -153,17 +138,7 @@ class Fusion(nn.Module):
         return fused
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
-    """What the trunk gives to the heads."""
-
-    maps: tuple[Tensor, ...]  # [b, h, w, c] of each stage, before the final norm
-    tokens: Float[Tensor, "b t c"]  # the last map's, after the norm
-    heat: Float[Tensor, "b t"]
-    region: Int[Tensor, "b t"]
-
-
-class MIFT(RetrievalNetwork):
+class MIFT(PartNetwork):
     """Both views share all weights."""
 
     config: MIFTConfig
@@ -192,92 +167,49 @@ class MIFT(RetrievalNetwork):
         self.fusion: Fusion | None = None
         if config.fusion:
             self.fusion = Fusion(widths, config.fusion_widths, pooling=config.fusion_pooling)
-        self.classifier1 = self._new_head(sum(config.fusion_widths) if self.fusion else widths[-1])
         for i in range(config.regions):
-            self.add_module(f"classifier_heat{i + 1}", self._new_head(widths[-1]))
+            self.add_head(f"classifier_heat{i + 1}", widths[-1])
+        self.add_head("classifier1", sum(config.fusion_widths) if config.fusion else widths[-1])
 
-    @property
-    def descriptor(self) -> int:
-        return self.config.part_width * (self.config.regions + 1)
-
-    def parts(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
-        """The heads' features: the regions in their order, then the whole picture."""
-        seen = self._look(images)
+    def pool(self, images: Float[Tensor, "b 3 h w"], view: View) -> list[Tensor]:
+        """The mean of each region of stage 4, then of the whole picture (fused, in the paper)."""
+        maps = self.transformer(images)
+        last = self.transformer.norm(maps[-1])
         if self.fusion is None:
-            whole = seen.tokens.mean(dim=1)
+            whole = last.mean(dim=(1, 2))
         else:
-            last = seen.tokens.reshape(seen.maps[-1].shape)
-            whole = self.fusion((*seen.maps[:-1], last)).mean(dim=(2, 3))
-        pooled = region_means(seen.tokens, seen.region, self.config.regions).unbind(dim=1)
-        features = [head(x) for head, x in zip(self._region_heads(), pooled, strict=True)]
-        return torch.stack([*features, self.classifier1(whole)], dim=1)
-
-    def describe(self, images: Float[Tensor, "b 3 h w"], view: View) -> Float[Tensor, "b d"]:
-        parts = self.parts(images)
-        if self.config.flip_sum:
-            parts = parts + self.parts(images.flip(-1))
-        return part_descriptor(parts)
-
-    def loss(self, batch: PairBatch) -> Float[Tensor, ""]:
-        """Triplet of each branch (equation 4), plus the released cross-entropy with classes."""
-        if self.config.joint_batch_norm and batch.query.shape == batch.satellite.shape:
-            query, satellite = self.parts(torch.cat((batch.query, batch.satellite))).chunk(2)
-        else:
-            query, satellite = self.parts(batch.query), self.parts(batch.satellite)
-        loss = part_triplet(query, satellite, batch.place, margin=self.config.margin)
-        if self.config.classes:
-            for parts in (query, satellite):
-                loss = loss + part_cross_entropy(
-                    self._logits(parts), batch.place, label_smoothing=self.config.label_smoothing
-                )
-        return loss
+            whole = self.fusion((*maps[:-1], last)).mean(dim=(2, 3))
+        return [*self._regions(maps[-1], last).means(), whole]
 
     def explain(self, images: Float[Tensor, "b 3 h w"], view: View) -> tuple[AttentionMap, ...]:
-        seen = self._look(images)
-        size = seen.maps[-1].shape[1:3]
-        align = part_alignment(self._region_heads(), seen.tokens, seen.region)
-        region = seen.region if self._coldest_first else self.config.regions - 1 - seen.region
+        maps = self.transformer(images)
+        regions = self._regions(maps[-1], self.transformer.norm(maps[-1]))
+        received = self.transformer.last_attention(maps[-2]).float()
         return (
-            AttentionMap("heat: mean channel of the last stage", seen.heat.unflatten(1, size)),
-            AttentionMap("regions by heat, 0 the coldest", region.float().unflatten(1, size)),
-            AttentionMap("alignment with the region's descriptor", align.unflatten(1, size)),
-            AttentionMap(
-                "attention received in the last block",
-                self.transformer.last_attention(seen.maps[-2]).float(),
-            ),
+            *regions.maps(self.heads[:-1], (maps[-1].shape[1], maps[-1].shape[2])),
+            AttentionMap("attention received in the last block", received),
         )
 
-    @property
-    def _coldest_first(self) -> bool:
-        return self.config.region_rule == "gradient"
-
-    def _look(self, images: Tensor) -> Features:
-        maps = self.transformer(images)
-        tokens = self.transformer.norm(maps[-1]).flatten(1, 2)
-        of = tokens if self.config.heat == "normed" else maps[-1].flatten(1, 2)
-        heat = of.float().mean(dim=-1)
-        cut = gradient_regions if self._coldest_first else heat_runs
-        return Features(maps, tokens, heat, cut(heat, self.config.regions))
-
-    def _logits(self, parts: Tensor) -> Tensor:
-        heads = (*self._region_heads(), self.classifier1)
-        features = parts.unbind(dim=1)
-        return torch.stack([h.logits(f) for h, f in zip(heads, features, strict=True)], dim=1)
-
-    def _region_heads(self) -> list[PartHead]:
-        names = [f"classifier_heat{i + 1}" for i in range(self.config.regions)]
-        return [cast(PartHead, self.get_submodule(name)) for name in names]
-
-    def _new_head(self, width: int) -> PartHead:
-        c = self.config
-        return PartHead(width, c.part_width, classes=c.classes, dropout=c.dropout)
+    def _regions(self, raw: Tensor, normed: Tensor) -> HeatRegions:
+        """``raw`` and ``normed`` are the last map before and after the trunk's norm."""
+        config = self.config
+        heat = (normed if config.heat == "normed" else raw).flatten(1, 2).float().mean(dim=-1)
+        by_jumps = config.region_rule == "gradient"
+        region = (gradient_regions if by_jumps else heat_runs)(heat, config.regions)
+        return HeatRegions(
+            normed.flatten(1, 2), heat, region, parts=config.regions, coldest_first=by_jumps
+        )
 
 
 _UNIVERSITY = {"query_view": "drone", "query_size": (224, 224), "satellite_size": (224, 224)}
 _RELEASED = {"fusion": False, "region_rule": "equal", "classes": 701, "samples": 1}
 _TINY = {
+    "query_view": "drone",
+    "query_size": (192, 192),
+    "satellite_size": (192, 192),
+    "group": 6,
     "width": 32,
-    "depths": (1, 1, 4, 2),
+    "depths": (1, 1, 3, 2),
     "heads": (1, 2, 4, 8),
     "mlp_ratio": 3.0,
     "drop_path": 0.0,
@@ -288,7 +220,7 @@ _TINY = {
     "joint_batch_norm": True,
 }
 PRESETS: dict[str, dict[str, Any]] = {
-    "tiny-drone": {**_UNIVERSITY, **_TINY},
+    "tiny-drone": _TINY,
     "paper-university": _UNIVERSITY,
     "released-university": {**_UNIVERSITY, **_RELEASED},
 }
