@@ -206,6 +206,8 @@ class MapView(QWidget):
         face.hovered.connect(self.hovered)
         face.ready.connect(self._on_ready)
         self._layout.addWidget(face, 1)
+        face.show()
+        self._layout.activate()  # it has its size before it is told what to fit
         self.setFocusProxy(face)
 
     @Slot(int)

@@ -281,7 +281,8 @@ class WebMap(QWidget):
         # A profile has to die after its pages; children die in the order of this list.
         self._profile.setParent(self)
         self.setFocusProxy(self.view)
-        self._bridge.arrived_.connect(self.ready)
+        self._has_arrived = False
+        self._bridge.arrived_.connect(self._on_arrived)
         self._bridge.picked.connect(self.picked)
         self._bridge.hovered.connect(self.hovered)
         self.page.loadFinished.connect(self._on_load_finished)
@@ -340,9 +341,14 @@ class WebMap(QWidget):
         words = ", ".join(json.dumps(argument, allow_nan=False) for argument in arguments)
         self.page.runJavaScript(f"skyfix.{function}({words})")
 
+    @Slot()
+    def _on_arrived(self) -> None:
+        self._has_arrived = True
+        self.ready.emit()
+
     @Slot(bool)
     def _on_load_finished(self, loaded: bool) -> None:
-        if not loaded:
+        if not loaded and not self._has_arrived:  # later it is a refused navigation
             self.failed.emit("the map page did not load")
 
     def _on_terminated(
