@@ -31,6 +31,9 @@ from rasterio.transform import Affine  # isort: skip
 from rasterio.vrt import WarpedVRT  # isort: skip
 from rasterio.windows import Window  # isort: skip
 
+_Box = tuple[float, float, float, float]  # left, bottom, right, top
+
+_MERCATOR = CRS.from_epsg(3857)
 _FAR = 1e-9
 
 
@@ -70,6 +73,7 @@ class Imagery:
         native = files.grid_crs(source, self._own_crs, path)
         self._native = native is not None
         self.crs = native or self._utm()
+        self._grid = CRS.from_user_input(self.crs)
         self._to_wgs84 = pyproj.Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True)
         ring = _transform(own, self.crs, files.edge(source))
         (left, bottom), (right, top) = ring.min(axis=0), ring.max(axis=0)
@@ -136,32 +140,47 @@ class Imagery:
         the overview next finer than what is wanted; else bilinear. Raises UserError if the
         file cannot be decoded here.
         """
-        height, width = size
         box = (left, top - height_m, left + width_m, top)
-        shrink = math.sqrt(width_m / width * height_m / height) / self.gsd_m
+        pixel_m = math.sqrt(width_m / size[1] * height_m / size[0])
+        return self._read(box, size, pixel_m, None if self._native else self._grid)
+
+    def read_mercator(
+        self, *, left: float, top: float, side: float, size_px: int
+    ) -> tuple[UInt8[np.ndarray, "size_px size_px 3"], Bool[np.ndarray, "size_px size_px"]]:
+        """As ``read``, of a square of web Mercator (EPSG:3857), in its units."""
+        pixel_m = side / size_px * math.cos(math.radians(self.area.centre.lat))
+        box = (left, top - side, left + side, top)
+        return self._read(box, (size_px, size_px), pixel_m, _MERCATOR)
+
+    def _read(
+        self, box: _Box, size: tuple[int, int], pixel_m: float, crs: CRS | None
+    ) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
+        """``pixel_m``: what a pixel of the answer is on the ground. ``crs`` None: the file's."""
+        shrink = pixel_m / self.gsd_m
         level = max((n for n in self._levels if n <= shrink * (1 + _FAR)), default=0)
-        source = self._source(self._levels.index(level) if level else None)
+        shrink /= max(level, 1)
+        resampling = Resampling.average if shrink > 1 else Resampling.bilinear
         try:
             with rasterio.Env(**files.OPTIONS):
+                source = self._source(self._levels.index(level) if level else None)
                 if self._palette is not None:
-                    return self._read_palette(source, box, size, shrink / max(level, 1))
-                smooth = shrink / max(level, 1) > 1
-                resampling = Resampling.average if smooth else Resampling.bilinear
-                window = self._window_inside(source, box, size) if self._native else None
+                    return self._read_palette(source, box, size, crs, shrink)
+                window = self._window_inside(source, box, size) if crs is None else None
                 if window is not None:
-                    bands, valid = self._read_direct(source, window, size, resampling)
-                else:
-                    bands, valid = self._read_warped(source, box, size, resampling)
+                    return self._finish(*self._read_direct(source, window, size, resampling))
+                return self._finish(*self._read_warped(source, box, size, crs, resampling))
         except RasterioError as error:
             why = files.first_line(error)
             raise UserError(
-                f"{self.path.name} cannot be read at {self._place(box)} ({why})",
+                f"{self.path.name} cannot be read at {self._place(box, crs)} ({why})",
                 "The file is damaged there: copy it again from its source.",
             ) from error
-        return self._finish(bands, valid)
 
-    def _place(self, box: tuple[float, float, float, float]) -> str:
-        return str(self.latlon((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
+    def _place(self, box: _Box, crs: CRS | None) -> str:
+        name = self.crs if crs is not _MERCATOR else "EPSG:3857"
+        middle = np.array([((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)])
+        lat, lon = to_latlon(name, middle)[0]
+        return f"{lat:.5f}, {lon:.5f}"
 
     def _source(self, overview: int | None) -> Any:
         """This thread's handle of the file, or of its nth overview."""
@@ -173,9 +192,7 @@ class Imagery:
                 self._opened.append(handles[key])
         return handles[key]
 
-    def _window_inside(
-        self, source: Any, box: tuple[float, float, float, float], size: tuple[int, int]
-    ) -> Window | None:
+    def _window_inside(self, source: Any, box: _Box, size: tuple[int, int]) -> Window | None:
         """The box in pixels of ``source`` if it lies in it, give or take one pixel of ``size``."""
         inverse = ~source.transform
         (x0, y0) = files.along(inverse, box[0], box[3])
@@ -206,8 +223,9 @@ class Imagery:
     def _read_warped(
         self,
         source: Any,
-        box: tuple[float, float, float, float],
+        box: _Box,
         size: tuple[int, int],
+        crs: CRS | None,
         resampling: Resampling,
     ) -> tuple[Shaped[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
         height, width = size
@@ -215,7 +233,7 @@ class Imagery:
         with WarpedVRT(
             source,
             src_crs=self._own_crs,
-            crs=CRS.from_user_input(self.crs),
+            crs=crs or self._own_crs,
             transform=Affine(
                 (box[2] - box[0]) / width, 0, box[0], 0, (box[1] - box[3]) / height, box[3]
             ),
@@ -231,15 +249,16 @@ class Imagery:
     def _read_palette(
         self,
         source: Any,
-        box: tuple[float, float, float, float],
+        box: _Box,
         size: tuple[int, int],
+        crs: CRS | None,
         shrink: float,
     ) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
         """Indices must not be averaged: read them finer, then average their colours."""
         assert self._palette is not None
         finer = min(8, max(1, math.ceil(shrink)))
         fine = (size[0] * finer, size[1] * finer)
-        bands, valid = self._read_warped(source, box, fine, Resampling.nearest)
+        bands, valid = self._read_warped(source, box, fine, crs, Resampling.nearest)
         colours = self._palette[bands[0]]
         valid = valid & (colours[..., 3] > 0)
         pixels = np.where(valid[..., None], colours[..., :3], np.uint8(0))
@@ -283,6 +302,12 @@ def open_imagery(path: Path) -> Imagery:
 def to_latlon(crs: str, xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
     """Latitude and longitude in degrees of points of ``crs`` (easting, northing)."""
     return _transform(crs, "EPSG:4326", xy)[:, ::-1]
+
+
+def to_xy(crs: str, place: LatLon) -> tuple[float, float]:
+    """Easting and northing in ``crs``."""
+    ((x, y),) = _transform("EPSG:4326", crs, np.array([(place.lon, place.lat)]))
+    return float(x), float(y)
 
 
 def _transform(
