@@ -363,7 +363,8 @@ def run(checkout: Checkout, arguments: Sequence[str]) -> int:
         say(f"the map runs without Chromium's sandbox: {refused} (its pages are our own, offline)")
         environ["QTWEBENGINE_DISABLE_SANDBOX"] = "1"
     say("opening the window on the demo case")
-    command = [str(checkout.python), "-m", "app", "--demo", *arguments]
+    demo = () if any(word.startswith("--demo") for word in arguments) else ("--demo",)
+    command = [str(checkout.python), "-m", "app", *arguments, *demo]
     return subprocess.run(command, check=False, env=environ).returncode
 
 

@@ -320,12 +320,23 @@ def prepared(monkeypatch) -> None:
     monkeypatch.setattr(dev, "prepare", lambda checkout, platform: None)
 
 
-def test_run_opens_the_demo_and_passes_arguments_on(checkout, prepared, monkeypatch):
-    ran = Ran({"--demo": 3})
+@pytest.mark.parametrize(
+    ("arguments", "passed"),
+    [
+        ([], ["--demo"]),
+        (["a.jpg", "--safe"], ["a.jpg", "--safe", "--demo"]),
+        (["--demo", "street"], ["--demo", "street"]),
+        (["--demo=street"], ["--demo=street"]),
+    ],
+)
+def test_run_opens_the_demo_and_passes_arguments_on(
+    checkout, prepared, monkeypatch, arguments: list[str], passed: list[str]
+):
+    ran = Ran({"app": 3})
     monkeypatch.setattr(dev.subprocess, "run", ran)
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
-    assert dev.run(checkout, ["--theme", "dark"]) == 3
-    assert ran.commands[-1][1:] == ["-m", "app", "--demo", "--theme", "dark"]
+    assert dev.run(checkout, arguments) == 3
+    assert ran.commands[-1][1:] == ["-m", "app", *passed]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is of no concern elsewhere")
