@@ -72,7 +72,7 @@ class Library(QObject):
         galleries: Iterable[str] = (),
         parent: QObject | None = None,
     ) -> None:
-        """The two lists are the recent ones; what ships and what lies in the user's data is added."""
+        """The lists are the recent ones; what ships and what lies in the user's data is added."""
         super().__init__(parent)
         self._engine = engine
         self._known_checkpoints = [Path(path) for path in checkpoints]
@@ -118,6 +118,11 @@ class Library(QObject):
     @property
     def is_opening(self) -> bool:
         return self._open_job is not None
+
+    @property
+    def is_choosing(self) -> bool:
+        """A choice was made and its file is being read."""
+        return self._wanted_checkpoint is not None or self._wanted_gallery is not None
 
     def fits(self, gallery: GalleryEntry, checkpoint: CheckpointEntry) -> bool | None:
         """Whether the gallery was described by this checkpoint; None: not known yet."""
@@ -203,7 +208,9 @@ class Library(QObject):
                     self._checkpoint,
                 )
             return
-        entry = next(e for e in self._checkpoints if e.path == self._wanted_checkpoint)
+        entry = next((e for e in self._checkpoints if e.path == self._wanted_checkpoint), None)
+        if entry is None:
+            return  # this scan was asked for before the wish
         self._wanted_checkpoint = None
         if entry.problem is not None:
             self.failed.emit(entry.problem)
@@ -222,7 +229,9 @@ class Library(QObject):
     def _take_gallery(self) -> None:
         if self._wanted_gallery is None:
             return
-        entry = next(e for e in self._galleries if e.path == self._wanted_gallery)
+        entry = next((e for e in self._galleries if e.path == self._wanted_gallery), None)
+        if entry is None:
+            return
         self._wanted_gallery = None
         if entry.problem is not None:
             self.failed.emit(entry.problem)

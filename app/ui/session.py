@@ -5,6 +5,7 @@ are tested without showing anything. Its first rule: the newest ask wins; an ans
 one is dropped, whenever it comes.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,8 +81,10 @@ class ExplainState:
 
 
 class LocateSession(QObject):
-    added = Signal(object)  # Path, at the end of the list
+    added = Signal(object)  # tuple[Path, ...], at the end of the list
+    refreshed = Signal()  # the state of every query is new
     removed = Signal(object)  # Path
+    cleared = Signal()
     changed = Signal(object)  # Path whose state is new
     selected = Signal(object)  # Path | None
     candidate_selected = Signal(object)  # Candidate | None
@@ -92,7 +95,8 @@ class LocateSession(QObject):
         self._engine = engine
         self._target: Target | None = None
         self._queries: dict[Path, QueryState] = {}
-        self._order: list[Path] = []  # waiting to be sent, next first
+        self._tally: Counter[Step] = Counter()
+        self._order: dict[Path, None] = {}  # waiting to be sent, next first
         self._running: dict[int, Path] = {}  # every Locate the engine still has, stale ones too
         self._job_of: dict[Path, int] = {}  # the newest ask for a photo
         self._selected: Path | None = None
@@ -129,7 +133,7 @@ class LocateSession(QObject):
         return self._queries[path]
 
     def count(self, *steps: Step) -> int:
-        return sum(state.step in steps for state in self._queries.values())
+        return sum(self._tally[step] for step in steps)
 
     # --- what the user does ---
 
@@ -141,20 +145,25 @@ class LocateSession(QObject):
         self._explanations.clear()
         for path in self._queries:
             self._ask(path)
+        self.refreshed.emit()
         self._refresh_selection()
         self._pump()
 
     def add(self, photos: Iterable[Path]) -> None:
         """A photo that is listed already is asked afresh and forgets its older answer."""
-        first: Path | None = None
-        for path in photos:
-            first = first or path
-            if path not in self._queries:
-                self._queries[path] = QueryState(path)
-                self.added.emit(path)
+        asked = tuple(dict.fromkeys(photos))
+        known = [path for path in asked if path in self._queries]
+        new = tuple(path for path in asked if path not in self._queries)
+        for path in asked:
             self._ask(path)
-        if first is not None and (self._selected is None or len(self._queries) == 1):
-            self.select(first)
+        if new:
+            self.added.emit(new)
+        for path in known:
+            self.changed.emit(path)
+        if self._selected in known:
+            self._refresh_selection()
+        elif asked and self._selected is None:
+            self.select(asked[0])
         self._pump()
 
     def retry(self, path: Path) -> None:
@@ -167,7 +176,7 @@ class LocateSession(QObject):
         paths = list(self._queries)
         at = paths.index(path)
         self._withdraw(path)
-        del self._queries[path]
+        self._tally[self._queries.pop(path).step] -= 1
         self._rank_of.pop(path, None)
         self._explanations = {k: v for k, v in self._explanations.items() if k[0] != path}
         if self._selected == path:
@@ -181,23 +190,33 @@ class LocateSession(QObject):
         self._pump()
 
     def clear(self) -> None:
-        for path in reversed(self.paths):
-            self.remove(path)
+        """Forget every query."""
+        for path in self.paths:
+            self._withdraw(path)
+        self._queries.clear()
+        self._tally.clear()
+        self._rank_of.clear()
+        self._explanations.clear()
+        self._selected = None
+        self.cleared.emit()
+        self.selected.emit(None)
+        self._refresh_selection()
 
     def cancel_all(self) -> None:
         """Stop what is not answered; the queries stay and can be asked again."""
         for path, state in tuple(self._queries.items()):
             if state.step in ("waiting", "reading", "matching"):
                 self._withdraw(path)
-                self._set(replace(state, step="cancelled", note=""))
+                self._keep(replace(state, step="cancelled", note=""))
+        self.refreshed.emit()
 
     def select(self, path: Path | None) -> None:
         if path == self._selected or (path is not None and path not in self._queries):
             return
         self._selected = path
-        if path in self._order:  # what is looked at is answered first
-            self._order.remove(path)
-            self._order.insert(0, path)
+        if path is not None and path in self._order:  # what is looked at is answered first
+            del self._order[path]
+            self._order = {path: None, **self._order}
         self.selected.emit(path)
         self._refresh_selection()
 
@@ -224,27 +243,28 @@ class LocateSession(QObject):
     # --- asking ---
 
     def _ask(self, path: Path) -> None:
+        """Put it in the queue; whoever calls tells what changed."""
         self._withdraw(path)
         self._rank_of.pop(path, None)
-        self._explanations = {k: v for k, v in self._explanations.items() if k[0] != path}
-        state = self._queries[path]
+        if self._explanations:
+            self._explanations = {k: v for k, v in self._explanations.items() if k[0] != path}
+        old = self._queries.get(path)
+        read = None if old is None else old.read
         if self._target is None:
-            self._set(QueryState(path, note="no gallery chosen", read=state.read))
-            return
-        self._order.append(path)
-        self._set(QueryState(path, read=state.read))
-        if path == self._selected:
-            self._refresh_selection()
+            self._keep(QueryState(path, note="choose a gallery and a checkpoint", read=read))
+        else:
+            self._order[path] = None
+            self._keep(QueryState(path, read=read))
 
     def _withdraw(self, path: Path) -> None:
-        if path in self._order:
-            self._order.remove(path)
+        self._order.pop(path, None)
         if (job := self._job_of.pop(path, None)) is not None:
             self._engine.cancel(job)
 
     def _pump(self) -> None:
         while self._target is not None and self._order and len(self._running) < IN_FLIGHT:
-            path = self._order.pop(0)
+            path = next(iter(self._order))
+            del self._order[path]
             t = self._target
             job = self._engine.send(
                 Locate(path, t.gallery, t.checkpoint, t.top_k, t.turns, t.use_heading)
@@ -343,5 +363,11 @@ class LocateSession(QObject):
             self._refresh_selection()
 
     def _set(self, state: QueryState) -> None:
-        self._queries[state.path] = state
+        self._keep(state)
         self.changed.emit(state.path)
+
+    def _keep(self, state: QueryState) -> None:
+        if (old := self._queries.get(state.path)) is not None:
+            self._tally[old.step] -= 1
+        self._queries[state.path] = state
+        self._tally[state.step] += 1

@@ -1,0 +1,47 @@
+"""The two demo cases: photos of a procedural city, its gallery, and the checkpoint for them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from app.manifest import MANIFEST_NAME
+from app.paths import demo, resources
+
+Kind = Literal["drone", "street"]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoCase:
+    kind: Kind
+    title: str
+    words: str
+    photos: Path
+    gallery: Path
+    checkpoint: Path
+
+    @property
+    def missing(self) -> str:
+        """A sentence for the user if a part did not ship; empty when all is there."""
+        for part, path in (
+            ("photos", self.photos),
+            ("gallery", self.gallery / MANIFEST_NAME),
+            ("checkpoint", self.checkpoint),
+        ):
+            if not path.exists():
+                return f"This copy of Skyfix came without the {part} of this case ({path.name})."
+        return ""
+
+
+def demo_case(kind: Kind) -> DemoCase:
+    title, words = {
+        "drone": ("Drone photos", "Oblique and nadir photos; which way they face is unknown."),
+        "street": ("Street panoramas", "360° panoramas taken between the houses."),
+    }[kind]
+    return DemoCase(
+        kind=kind,
+        title=title,
+        words=words,
+        photos=demo() / kind / "photos",
+        gallery=demo() / "galleries" / kind,
+        checkpoint=resources() / "checkpoints" / f"sample4geo-{kind}.safetensors",
+    )

@@ -1,0 +1,117 @@
+"""Starts the window: application, theme, log, exception hook, engine, then what was asked for."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from PySide6.QtCore import QSettings, QTimer
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QApplication, QWidget
+
+from app.paths import config_dir, shipped_checkpoints
+from app.settings import Settings, load_settings
+from app.ui.building import BuildSession
+from app.ui.demo_cases import demo_case
+from app.ui.engine_link import EngineLink
+from app.ui.failures import catch_unexpected, start_log, stop_log
+from app.ui.jobs import Jobs
+from app.ui.library import Library
+from app.ui.map_view import MapView, prepare_web_engine
+from app.ui.notices import Notice
+from app.ui.preferences import Preferences
+from app.ui.session import LocateSession
+from app.ui.theme import app_icon, apply_theme
+from app.ui.window import MainWindow, Rooms
+from app.ui.workbench import Map
+
+log = logging.getLogger(__name__)
+
+
+def run(argv: list[str]) -> int:
+    """Open the window; the answer is the exit code."""
+    args = _parser().parse_args(argv)
+    prepare_web_engine()
+    app = _application()
+    handler, no_log = start_log()
+    settings, bad = (Settings(), ()) if args.safe else load_settings()
+    link = EngineLink(settings.device)
+    rooms = make_rooms(link, settings)
+    apply_theme(app, settings.theme)
+    layout = QSettings(str(config_dir() / "window.ini"), QSettings.Format.IniFormat)
+    if args.safe:
+        layout.clear()
+    window = MainWindow(rooms, make_map=make_map, layout=layout)
+    undo = catch_unexpected(window.notices.say)
+    window.shown.connect(lambda: _begin(window, rooms, args))
+    if bad:
+        window.notices.say(
+            Notice("Some settings could not be used", " ".join(bad), "warning", "\n".join(bad))
+        )
+    if no_log:
+        window.notices.say(Notice(no_log, severity="warning"))
+    window.show()
+    try:
+        return app.exec()
+    finally:
+        undo()
+        window.shutdown()
+        rooms.library.close()
+        rooms.preferences.close()
+        link.close()
+        stop_log(handler)
+
+
+def make_rooms(link: EngineLink, settings: Settings) -> Rooms:
+    return Rooms(
+        session=LocateSession(link),
+        library=Library(
+            link, checkpoints=settings.recent_checkpoints, galleries=settings.recent_galleries
+        ),
+        builds=BuildSession(link),
+        jobs=Jobs(link),
+        preferences=Preferences(settings),
+    )
+
+
+def make_map() -> tuple[QWidget, Map]:
+    view = MapView()
+    return view, view
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="skyfix", description="Open the window.")
+    parser.add_argument("photos", nargs="*", type=Path, help="photos or folders to locate")
+    parser.add_argument(
+        "--demo", nargs="?", const="drone", choices=("drone", "street"), help="open a demo case"
+    )
+    parser.add_argument("--safe", action="store_true", help="start with default settings")
+    parser.add_argument("--gallery", type=Path, help="the gallery to look in")
+    parser.add_argument("--checkpoint", type=Path, help="the checkpoint to locate with")
+    return parser
+
+
+def _application() -> QApplication:
+    existing = QApplication.instance()
+    if isinstance(existing, QApplication):
+        return existing
+    app = QApplication(["skyfix"])
+    app.setApplicationName("skyfix")
+    app.setApplicationDisplayName("Skyfix")
+    app.setDesktopFileName("skyfix")
+    QGuiApplication.setWindowIcon(app_icon())
+    return app
+
+
+def _begin(window: MainWindow, rooms: Rooms, args: argparse.Namespace) -> None:
+    """What is done once the window stands: the engine starts, the choices are restored."""
+    settings = rooms.preferences.settings
+    if args.demo is not None:
+        window.open_demo(demo_case(args.demo))
+    else:
+        shipped = shipped_checkpoints()
+        kept = settings.checkpoint or (str(shipped[0]) if shipped else "")
+        checkpoint = args.checkpoint or (Path(kept) if kept else None)
+        gallery = args.gallery or (Path(settings.gallery) if settings.gallery else None)
+        rooms.library.choose(checkpoint=checkpoint, gallery=gallery)
+    if args.photos:
+        QTimer.singleShot(0, window, lambda: window.intake.take(args.photos))

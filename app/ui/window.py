@@ -1,0 +1,515 @@
+"""The main window: lays out the panels and joins them to the sessions. No rules live here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import QMimeData, QSettings, QSize, Qt, QTimer, QUrl, Signal, Slot
+from PySide6.QtGui import (
+    QCloseEvent,
+    QDesktopServices,
+    QDragEnterEvent,
+    QDropEvent,
+    QGuiApplication,
+    QKeySequence,
+    QShortcut,
+    QShowEvent,
+)
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QMainWindow,
+    QMessageBox,
+    QSizePolicy,
+    QStackedWidget,
+    QToolBar,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.geo import LatLon
+from app.messages import BuildGallery, GalleryBuilt, Problem
+from app.paths import log_dir
+from app.settings import Theme
+from app.ui.actions import HelpSheet, make_actions
+from app.ui.build_gallery_dialog import BuildGalleryDialog
+from app.ui.building import BuildSession
+from app.ui.coordinates import FORMATS, Format
+from app.ui.demo_cases import DemoCase, demo_case
+from app.ui.intake import PHOTO_SUFFIXES, Found, Intake
+from app.ui.jobs import Jobs
+from app.ui.library import CheckpointEntry, Library
+from app.ui.notices import Notice, NoticeBar, notice_of
+from app.ui.options_dialog import OptionsDialog
+from app.ui.pickers import CheckpointPicker, GalleryPicker
+from app.ui.pictures import Pictures
+from app.ui.preferences import Preferences
+from app.ui.session import LocateSession, Target
+from app.ui.start_page import StartPage
+from app.ui.status import StatusBar
+from app.ui.theme import apply_theme, is_dark
+from app.ui.workbench import Map, Workbench
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the window joins; made by ``main`` or by a test."""
+
+    session: LocateSession
+    library: Library
+    builds: BuildSession
+    jobs: Jobs
+    preferences: Preferences
+
+
+class MainWindow(QMainWindow):
+    shown = Signal()  # once: the window is on the screen
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        *,
+        make_map: Callable[[], tuple[QWidget, Map]] | None = None,
+        layout: QSettings | None = None,
+    ) -> None:
+        """``make_map`` is called after the first show. ``layout`` None: nothing is remembered."""
+        super().__init__()
+        self._rooms = rooms
+        self._make_map, self._layout = make_map, layout
+        self._was_shown = False
+        self._dialog: BuildGalleryDialog | None = None
+        self.setWindowTitle("Skyfix")
+        self.setAcceptDrops(True)
+        self.intake = Intake(self)
+        self.pictures = Pictures(self)
+        self._lay_out()
+        self.actions_by_name = make_actions(self, self._acts())
+        self._add_toolbar()
+        self._add_hidden_keys()
+        self._join()
+        self._restore()
+        self._refresh_start()
+
+    # --- layout ---
+
+    def _lay_out(self) -> None:
+        rooms, settings = self._rooms, self._rooms.preferences.settings
+        self.notices = NoticeBar()
+        self.start = StartPage((demo_case("drone"), demo_case("street")))
+        self.bench = Workbench(
+            rooms.session,
+            rooms.library,
+            self.pictures,
+            opacity=settings.heatmap_opacity,
+            style=self._remembered_format(),
+        )
+        self.pages = QStackedWidget()
+        self.pages.addWidget(self.start)
+        self.pages.addWidget(self.bench)
+        whole = QWidget()
+        column = QVBoxLayout(whole)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.notices)
+        column.addWidget(self.pages, 1)
+        self.setCentralWidget(whole)
+        self.status = StatusBar(rooms.library, rooms.jobs)
+        self.setStatusBar(self.status)
+        self.resize(1280, 800)
+
+    def _remembered_format(self) -> Format:
+        kept = self._layout.value("coordinates") if self._layout is not None else None
+        return next((key for key, _ in FORMATS if key == kept), "DD")
+
+    def _add_toolbar(self) -> None:
+        bar = QToolBar("Main")
+        bar.setObjectName("main")
+        bar.setMovable(False)
+        bar.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
+        bar.setIconSize(QSize(20, 20))
+        for name in ("open_photos", "open_folder", "paste"):
+            bar.addAction(self.actions_by_name[name])
+        bar.addSeparator()
+        self.checkpoints = CheckpointPicker(self._rooms.library)
+        self.galleries = GalleryPicker(self._rooms.library)
+        for picker in (self.galleries, self.checkpoints):
+            picker.setMaximumWidth(380)
+            bar.addWidget(picker)
+        bar.addAction(self.actions_by_name["build_gallery"])
+        space = QWidget()
+        space.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        bar.addWidget(space)
+        for name in ("options", "theme", "help"):
+            bar.addAction(self.actions_by_name[name])
+        self.addToolBar(bar)
+
+    def _acts(self) -> dict[str, Callable[[], object]]:
+        session, bench = self._rooms.session, self.bench
+        return {
+            "open_photos": self.ask_photos,
+            "open_folder": self.ask_folder,
+            "paste": self.paste,
+            "start_page": lambda: self.pages.setCurrentWidget(self.start),
+            "quit": self.close,
+            "copy_position": bench.answer.copy_position,
+            "previous_query": partial(session.step_query, -1),
+            "next_query": partial(session.step_query, 1),
+            "next_candidate": partial(session.step_candidate, 1),
+            "previous_candidate": partial(session.step_candidate, -1),
+            "retry": self._retry,
+            "cancel_all": session.cancel_all,
+            "remove": self._remove,
+            "clear": session.clear,
+            "options": self._ask_options,
+            "build_gallery": self.ask_build,
+            "browse_gallery": lambda: self.galleries.browse.click(),
+            "browse_checkpoint": lambda: self.checkpoints.browse.click(),
+            "fit": bench.compare.fit,
+            "actual_size": bench.compare.show_actual_size,
+            "heatmap": lambda: bench.compare.heat.toggle(),
+            "fit_candidates": lambda: bench.map_call(lambda m: m.fit_candidates()),
+            "fit_gallery": lambda: bench.map_call(lambda m: m.fit_gallery()),
+            "show_queries": lambda: self._toggle(bench.queries),
+            "show_candidates": lambda: self._toggle(bench.candidates),
+            "show_map": lambda: self._toggle(bench.map),
+            "reset_layout": self._reset_layout,
+            "theme": self.switch_theme,
+            "theme_system": self._follow_system,
+            "help": lambda: HelpSheet(self).exec(),
+            "open_log": lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_dir()))),
+            "about": self._about,
+        }
+
+    def _add_hidden_keys(self) -> None:
+        for rank in range(1, 10):
+            key = QShortcut(QKeySequence(str(rank)), self)
+            key.activated.connect(partial(self._rooms.session.pick, rank))
+        QShortcut(QKeySequence("Esc"), self).activated.connect(self.notices.dismiss_all)
+
+    def _join(self) -> None:
+        rooms = self._rooms
+        self.intake.found.connect(self._on_found)
+        self.start.open_photos.connect(self.ask_photos)
+        self.start.open_folder.connect(self.ask_folder)
+        self.start.build_gallery.connect(self.ask_build)
+        self.start.demo_asked.connect(self.open_demo)
+        self.start.photo_asked.connect(lambda path: self.intake.take((path,)))
+        self.start.gallery_asked.connect(rooms.library.choose_gallery)
+        rooms.session.added.connect(lambda _: self.pages.setCurrentWidget(self.bench))
+        rooms.library.changed.connect(self._refresh_start)
+        rooms.library.chosen.connect(self._on_chosen)
+        rooms.library.state_changed.connect(self._show_view)
+        rooms.library.failed.connect(self._on_problem)
+        rooms.library.noted.connect(lambda words: self.notices.say(Notice(words)))
+        rooms.library.paired.connect(self._on_paired)
+        rooms.builds.built.connect(self._on_built)
+        rooms.builds.failed.connect(self._on_build_failed)
+        rooms.builds.stopped.connect(self._on_build_stopped)
+        rooms.preferences.changed.connect(self._on_preferences)
+        self.bench.compare.opacity_changed.connect(self._on_opacity)
+        self.bench.map.hovered.connect(self._on_hovered)
+        self.bench.answer.format_changed.connect(self._on_format)
+        QGuiApplication.styleHints().colorSchemeChanged.connect(self._on_system_theme)
+
+    # --- coming and going ---
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if not self._was_shown:
+            self._was_shown = True
+            QTimer.singleShot(0, self, self._on_first_shown)
+
+    @Slot()
+    def _on_first_shown(self) -> None:
+        self.shown.emit()
+        if self._make_map is not None:
+            view, made = self._make_map()
+            self.bench.map.adopt(view, made)
+
+    def _restore(self) -> None:
+        if self._layout is None:
+            return
+        if (geometry := self._layout.value("geometry")) is not None:
+            self.restoreGeometry(geometry)
+        states = [self._layout.value(f"splitter{i}") for i in range(3)]
+        self.bench.restore_layout(tuple(state for state in states if state is not None))
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        if self._layout is not None:
+            self._layout.setValue("geometry", self.saveGeometry())
+            for i, state in enumerate(self.bench.layout_state()):
+                self._layout.setValue(f"splitter{i}", state)
+            self._layout.setValue("coordinates", self.bench.answer.style_of_positions)
+        super().closeEvent(event)
+
+    def shutdown(self) -> None:
+        """Ends the map's and the window's threads; nothing works after it."""
+        self.bench.map_call(lambda made: made.shutdown())
+        self.intake.close()
+        self.pictures.close()
+
+    # --- photos in ---
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if event.mimeData().hasUrls() or event.mimeData().hasImage():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        self.take(event.mimeData())
+        event.acceptProposedAction()
+
+    @Slot()
+    def paste(self) -> None:
+        if not self.take(QGuiApplication.clipboard().mimeData()):
+            self.notices.say(
+                Notice(
+                    "The clipboard holds neither a file nor a picture",
+                    "Copy a photo in a file manager, or a picture in a browser, and paste again.",
+                )
+            )
+
+    def take(self, mime: QMimeData) -> bool:
+        """Whether there was anything to take."""
+        urls = mime.urls()
+        if urls:
+            self.intake.take(Path(url.toLocalFile()) for url in urls if url.isLocalFile())
+            if far := [url.toDisplayString() for url in urls if not url.isLocalFile()]:
+                self._on_found(Found(skipped=tuple(f"{u}: not on this computer" for u in far)))
+            return True
+        if mime.hasImage():
+            self.intake.take_image(mime.imageData())
+            return True
+        return False
+
+    @Slot()
+    def ask_photos(self) -> None:
+        kinds = " ".join(f"*{suffix}" for suffix in sorted(PHOTO_SUFFIXES))
+        names, _ = QFileDialog.getOpenFileNames(
+            self, "Open photos", self._last_folder(), f"Photos ({kinds});;All files (*)"
+        )
+        if names:
+            self.intake.take(Path(name) for name in names)
+
+    @Slot()
+    def ask_folder(self) -> None:
+        if name := QFileDialog.getExistingDirectory(self, "Open folder", self._last_folder()):
+            self.intake.take((Path(name),))
+
+    def _last_folder(self) -> str:
+        recent = self._rooms.preferences.settings.recent_photos
+        return str(Path(recent[0]).parent) if recent else ""
+
+    @Slot(object)
+    def open_demo(self, case: DemoCase) -> None:
+        if case.missing:
+            self.notices.say(
+                Notice(case.missing, "Install a complete Skyfix, or use your own imagery.")
+            )
+            return
+        self._rooms.session.clear()
+        self._rooms.library.choose(checkpoint=case.checkpoint, gallery=case.gallery)
+        self.intake.take((case.photos,))
+
+    @Slot(object)
+    def _on_found(self, found: Found) -> None:
+        library = self._rooms.library
+        if found.checkpoints:
+            library.choose_checkpoint(found.checkpoints[0])
+        if found.galleries:
+            library.choose_gallery(found.galleries[0])
+        if found.photos:
+            self._rooms.session.add(found.photos)
+            self._rooms.preferences.remember_photos(found.photos)
+            if self._rooms.session.target is None and not library.is_choosing:
+                self._ask_for_gallery()
+        if found.skipped:
+            count = len(found.skipped)
+            title = found.skipped[0] if count == 1 else f"{count} things were not taken"
+            listed = "; ".join(found.skipped[:4]) + ("; …" if count > 4 else "")
+            report = "\n".join(found.skipped) if count > 4 else ""
+            self.notices.say(Notice(title, listed if count > 1 else "", "warning", report))
+
+    def _ask_for_gallery(self) -> None:
+        missing = "gallery" if self._rooms.library.gallery is None else "checkpoint"
+        act = self.galleries if missing == "gallery" else self.checkpoints
+        self.notices.say(
+            Notice(
+                f"The photos wait: no {missing} is chosen",
+                "A gallery is the imagery in which they are looked for. Choose one in the "
+                "toolbar, or build one from your own imagery.",
+                "warning",
+                actions=(
+                    (f"Choose a {missing}…", act.browse.click),
+                    ("Build a gallery…", self.ask_build),
+                ),
+            )
+        )
+
+    def _retry(self) -> None:
+        if (state := self._rooms.session.current) is not None:
+            self._rooms.session.retry(state.path)
+
+    def _remove(self) -> None:
+        if (state := self._rooms.session.current) is not None:
+            self._rooms.session.remove(state.path)
+
+    # --- checkpoint, gallery, options ---
+
+    @Slot()
+    def _on_chosen(self) -> None:
+        library, prefs = self._rooms.library, self._rooms.preferences
+        prefs.remember_choice(
+            checkpoint=None if library.checkpoint is None else library.checkpoint.path,
+            gallery=None if library.gallery is None else library.gallery.path,
+        )
+        self._aim()
+        self._show_view()
+
+    def _aim(self) -> None:
+        library, settings = self._rooms.library, self._rooms.preferences.settings
+        if library.checkpoint is None or library.gallery is None:
+            self._rooms.session.use(None)
+            return
+        self._rooms.session.use(
+            Target(
+                library.gallery.path,
+                library.checkpoint.path,
+                settings.top_k,
+                settings.turns,
+                settings.use_heading,
+            )
+        )
+
+    @Slot()
+    def _show_view(self) -> None:
+        checkpoint = self._rooms.library.checkpoint
+        card = None if checkpoint is None else checkpoint.card
+        self.bench.compare.show_view(None if card is None else card.query_view)
+
+    @Slot()
+    def _on_preferences(self) -> None:
+        self._aim()
+        self._refresh_start()
+
+    def _ask_options(self) -> None:
+        dialog = OptionsDialog(self._rooms.preferences.settings, self)
+        if dialog.exec():
+            self._rooms.preferences.change(dialog.settings)
+
+    @Slot(object)
+    def _on_paired(self, entry: CheckpointEntry) -> None:
+        title = entry.path.name if entry.card is None else entry.card.title
+        self.notices.say(Notice(f"{title} is in use: it described this gallery"))
+
+    @Slot(object)
+    def _on_problem(self, problem: Problem) -> None:
+        self.notices.say(notice_of(problem))
+
+    # --- building ---
+
+    @Slot()
+    def ask_build(self) -> None:
+        if self._dialog is None:
+            self._dialog = BuildGalleryDialog(self._rooms.library, self)
+            self._dialog.asked.connect(self._rooms.builds.start)
+        self._dialog.show()
+        self._dialog.raise_()
+
+    @Slot(object)
+    def _on_built(self, built: GalleryBuilt) -> None:
+        skipped = len(built.skipped)
+        self.notices.say(
+            Notice(
+                f"Gallery {built.manifest.name} is ready: {built.manifest.tiles:,} tiles",
+                f"{built.manifest.skipped:,} were skipped: {'; '.join(built.skipped[:3])}"
+                if skipped
+                else "It is in use now.",
+                "good",
+                "\n".join(built.skipped) if skipped > 3 else "",
+            )
+        )
+        self._rooms.library.choose_gallery(built.gallery)
+
+    @Slot(object, object)
+    def _on_build_failed(self, request: BuildGallery, problem: Problem) -> None:
+        again = partial(self._rooms.builds.start, request)
+        self.notices.say(replace(notice_of(problem), actions=(("Resume", again),)))
+
+    @Slot(object)
+    def _on_build_stopped(self, request: BuildGallery) -> None:
+        again = partial(self._rooms.builds.start, request)
+        self.notices.say(
+            Notice(
+                f"Building {request.name or request.gallery.name} was cancelled",
+                "What is done is kept: it goes on where it stopped.",
+                actions=(("Resume", again),),
+            )
+        )
+
+    # --- looks ---
+
+    def _refresh_start(self) -> None:
+        photos = tuple(Path(p) for p in self._rooms.preferences.settings.recent_photos)
+        galleries = tuple(
+            (e.manifest.name, e.path) for e in self._rooms.library.galleries if e.manifest
+        )
+        self.start.show_recent(photos, galleries)
+
+    def switch_theme(self) -> None:
+        now: Theme = "light" if is_dark(self.palette()) else "dark"
+        prefs = self._rooms.preferences
+        prefs.change(replace(prefs.settings, theme=now))
+        self._dress()
+
+    def _follow_system(self) -> None:
+        prefs = self._rooms.preferences
+        prefs.change(replace(prefs.settings, theme="system"))
+        self._dress()
+
+    @Slot()
+    def _on_system_theme(self) -> None:
+        if self._rooms.preferences.settings.theme == "system":
+            self._dress()
+
+    def _dress(self) -> None:
+        app = QApplication.instance()
+        if isinstance(app, QApplication):
+            dark = apply_theme(app, self._rooms.preferences.settings.theme)
+            self.bench.map_call(lambda made: made.set_dark(dark))
+
+    def _toggle(self, panel: QWidget) -> None:
+        panel.setVisible(panel.isHidden())
+
+    def _reset_layout(self) -> None:
+        self.bench.reset_layout()
+        for name in ("show_queries", "show_candidates", "show_map"):
+            self.actions_by_name[name].setChecked(True)
+
+    @Slot(float)
+    def _on_opacity(self, opacity: float) -> None:
+        prefs = self._rooms.preferences
+        prefs.change(replace(prefs.settings, heatmap_opacity=opacity))
+
+    @Slot(str)
+    def _on_format(self, style: str) -> None:
+        if self._layout is not None:
+            self._layout.setValue("coordinates", style)
+
+    @Slot(object)
+    def _on_hovered(self, place: LatLon | None) -> None:
+        self.status.show_pointer(place, self.bench.answer.style_of_positions)
+
+    def _about(self) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            number = version("skyfix")
+        except PackageNotFoundError:
+            number = "not installed"
+        QMessageBox.about(
+            self,
+            "About Skyfix",
+            f"Skyfix {number}\n\nFinds where a street or drone photo was taken, on your own "
+            "satellite imagery. Nothing leaves this computer.",
+        )
