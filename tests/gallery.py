@@ -1,0 +1,219 @@
+"""Saves the window in every state, light and dark, to a folder: ``python -m tests.gallery out/``.
+
+Look at them with each change of the window. The engine is scripted and the map is a plain one,
+so that this takes seconds and needs no checkpoint.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("SKYFIX_HOME", tempfile.mkdtemp(prefix="skyfix-gallery-"))
+
+from PySide6.QtCore import QCoreApplication, QEvent, QThreadPool
+from PySide6.QtWidgets import QApplication, QWidget
+
+from app.messages import BuildGallery, Event, Locate, Problem, Progress
+from app.settings import Settings
+from app.ui.actions import HelpSheet
+from app.ui.build_gallery_dialog import BuildGalleryDialog
+from app.ui.building import BuildSession
+from app.ui.jobs import Jobs
+from app.ui.library import Library
+from app.ui.map_plain import PlainMap
+from app.ui.notices import Notice
+from app.ui.options_dialog import OptionsDialog
+from app.ui.pickers import DetailsPopup
+from app.ui.preferences import Preferences
+from app.ui.session import LocateSession
+from app.ui.theme import apply_theme
+from app.ui.window import MainWindow, Rooms
+from tests.ui.scene import Scene, ScriptedEngine
+
+LONG = "DJI_20260802111403_0042_W_Überflug Ortsmitte Süd – zweite Befliegung (Kopie) 東京.JPG"
+SIZES = {"1280": (1280, 800), "1920": (1920, 1080), "3840": (3840, 2160)}
+
+
+class Studio:
+    """One window with a scripted engine."""
+
+    def __init__(self, scene: Scene, settings: Settings, make_map: Callable | None) -> None:
+        self.scene, self.engine = scene, ScriptedEngine()
+        self.rooms = Rooms(
+            session=LocateSession(self.engine),
+            library=Library(self.engine),
+            builds=BuildSession(self.engine),
+            jobs=Jobs(self.engine),
+            preferences=Preferences(settings),
+        )
+        self.window = MainWindow(self.rooms, make_map=make_map)
+
+    def choose(self) -> None:
+        self.rooms.library.choose(checkpoint=self.scene.checkpoint, gallery=self.scene.gallery)
+        settle(lambda: bool(self.rooms.library.gallery and self.rooms.library.checkpoint.sha256))
+
+    def close(self) -> None:
+        self.window.close()
+        self.window.shutdown()
+        self.rooms.library.close()
+        self.rooms.preferences.close()
+        self.window.deleteLater()
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+
+
+def settle(until: Callable[[], bool] = lambda: False, seconds: float = 0.4) -> None:
+    """Let the loop run until something holds, at most so long; then until pictures are in."""
+    end = time.monotonic() + (10 if until() is False and seconds == 0 else seconds)
+    while time.monotonic() < end and not until():
+        QApplication.processEvents()
+        time.sleep(0.005)
+    QThreadPool.globalInstance().waitForDone()
+    QApplication.processEvents()
+
+
+def empty(studio: Studio) -> None:
+    studio.rooms.session.added.emit(())
+
+
+def start(studio: Studio) -> None:
+    studio.choose()
+    studio.rooms.preferences.remember_photos(
+        (Path("/data/photos/DJI_0042.JPG"), Path(f"/data/photos/very/deep/folder/{LONG}"))
+    )
+
+
+def busy(studio: Studio) -> None:
+    studio.choose()
+    studio.rooms.session.add(Path(f"/photos/DJI_{n:04d}.JPG") for n in range(41, 47))
+    first, second = (studio.engine.job(Locate, i) for i in (0, 1))
+    studio.engine.tell(first, studio.scene.read(Path("/photos/DJI_0041.JPG")))
+    studio.engine.tell(first, Progress(3, 12, "describing the turned query"))
+    studio.engine.tell(second, Progress(0, 0, "opening the gallery"))
+    studio.rooms.builds.start(
+        BuildGallery(Path("x.tif"), studio.scene.checkpoint, Path("/g/town"), name="Town 2026")
+    )
+    studio.engine.tell(studio.engine.job(BuildGallery), Progress(214, 1200, "describing tiles"))
+
+
+def full(studio: Studio) -> None:
+    studio.choose()
+    studio.rooms.session.add(Path(f"/photos/DJI_{n:04d}.JPG") for n in range(41, 52))
+    studio.scene.answer_all(studio.engine)
+
+
+def picked(studio: Studio) -> None:
+    full(studio)
+    studio.rooms.session.pick(3)
+    studio.scene.answer_all(studio.engine)
+
+
+def panorama(studio: Studio) -> None:
+    studio.choose()
+    studio.rooms.session.add((Path("/photos/pano_007.jpg"),))
+    studio.scene.answer_all(studio.engine, kind="panorama")
+
+
+def long_names(studio: Studio) -> None:
+    studio.choose()
+    studio.rooms.session.add((Path(f"/photos/{LONG}"), Path("/photos/a.jpg")))
+    studio.scene.answer_all(studio.engine, count=200)
+
+
+def failed(studio: Studio) -> None:
+    studio.choose()
+    studio.rooms.session.add((Path("/photos/broken scan.jpg"), Path("/photos/DJI_0042.JPG")))
+    studio.scene.answer_all(studio.engine)
+    studio.window.notices.say(
+        Notice("2 things were not taken", "notes.txt: not a photo; old.zip: .zip files are not "
+               "photos", "warning")
+    )
+    studio.engine.told.emit(Event(0, Progress(0, 0)))
+    studio.rooms.library.failed.emit(
+        Problem("The engine stopped unexpectedly (exit code -9)", "Try again: it starts afresh.",
+                "Traceback: none")
+    )
+
+
+def dialog(studio: Studio) -> QWidget:
+    studio.choose()
+    it = BuildGalleryDialog(studio.rooms.library, studio.window)
+    it.source.setText("/data/imagery/Ortho 2026 Süd.tif")
+    it.show()
+    return it
+
+
+def options(studio: Studio) -> QWidget:
+    it = OptionsDialog(studio.rooms.preferences.settings, studio.window)
+    it.show()
+    return it
+
+
+def help_sheet(studio: Studio) -> QWidget:
+    it = HelpSheet(studio.window)
+    it.show()
+    return it
+
+
+def card_popup(studio: Studio) -> QWidget:
+    studio.choose()
+    it = DetailsPopup(studio.rooms.library.checkpoint, studio.window)
+    it.show()
+    return it
+
+
+def gallery_popup(studio: Studio) -> QWidget:
+    studio.choose()
+    it = DetailsPopup(studio.rooms.library.gallery, studio.window)
+    it.show()
+    return it
+
+
+STATES: dict[str, Callable[[Studio], QWidget | None]] = {
+    f.__name__: f
+    for f in (
+        start, empty, busy, full, picked, panorama, long_names, failed, dialog, options,
+        help_sheet, card_popup, gallery_popup,
+    )
+}  # fmt: skip
+
+
+def plain_map() -> tuple[QWidget, PlainMap]:
+    view = PlainMap()
+    return view, view
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--states", nargs="*", default=list(STATES))
+    parser.add_argument("--sizes", nargs="*", default=["1280"], choices=list(SIZES))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    app = QApplication.instance() or QApplication(["gallery"])
+    with tempfile.TemporaryDirectory() as folder:
+        scene = Scene(Path(folder))
+        scene.write_library()
+        for theme in ("light", "dark"):
+            apply_theme(app, theme)
+            for size in args.sizes:
+                for state in args.states:
+                    studio = Studio(scene, Settings(theme=theme), None)
+                    studio.window.resize(*SIZES[size])
+                    studio.window.show()
+                    settle(seconds=0.05)
+                    shown = STATES[state](studio)
+                    settle(seconds=0.8)
+                    path = args.out / f"{state}-{size}-{theme}.png"
+                    (shown or studio.window).grab().save(str(path))
+                    if shown is not None:
+                        shown.close()
+                    studio.close()
+                    print(path)
+
+
+if __name__ == "__main__":
+    main()
