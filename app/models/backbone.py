@@ -26,3 +26,13 @@ def pooled_backbone(name: str, **options: Any) -> nn.Module:
         raise UserError(f"timm has no network {name}", "Install a newer timm, or choose another.")
     net: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
     return net
+
+
+def first_stages(net: nn.Module, count: int) -> nn.ModuleList:
+    """The stem and the first ``count`` stages of an EfficientNet or a ConvNeXt."""
+    parts = dict(net.named_children())
+    stem = [parts[name] for name in ("conv_stem", "bn1", "stem") if name in parts]
+    stages = parts.get("blocks", parts.get("stages"))
+    if not stem or not isinstance(stages, nn.Sequential) or count > len(stages):
+        raise ValueError(f"{type(net).__name__} has no stem and {count} stages to tell apart")
+    return nn.ModuleList([*stem, *list(stages)[:count]])

@@ -21,10 +21,11 @@ class NetworkSpec:
 
 _LITE0 = {
     "backbone": "tf_efficientnet_lite0",
-    "satellite_size": (192, 192),
+    "satellite_size": (160, 160),
     "mean": (127 / 255,) * 3,  # EfficientNet-Lite's own: (pixel - 127) / 128
     "std": (128 / 255,) * 3,
     "freeze_bn": True,  # its runs start from pretrained statistics
+    "frozen_stages": 3,
 }
 
 SPECS = (
@@ -35,8 +36,8 @@ SPECS = (
         task="retrieval",
         paper="Deuser, Habel, Oswald: Sample4Geo, ICCV 2023",
         presets={
-            "tiny-drone": {**_LITE0, "query_view": "drone", "query_size": (192, 192)},
-            "tiny-street": {**_LITE0, "query_view": "street", "query_size": (128, 512)},
+            "tiny-drone": {**_LITE0, "query_view": "drone", "query_size": (160, 160)},
+            "tiny-street": {**_LITE0, "query_view": "street", "query_size": (96, 384)},
             "smallest": {  # for trials of a data set or a machine: seconds, not hours
                 "backbone": "test_efficientnet",
                 "query_view": "drone",

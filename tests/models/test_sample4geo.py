@@ -5,7 +5,7 @@ from torch import nn
 
 from app.errors import UserError
 from app.models.base import PairBatch
-from app.models.build import create, create_preset
+from app.models.build import create, create_preset, preset_config
 from app.models.catalog import BY_NAME
 
 PRESETS = BY_NAME["sample4geo"].presets
@@ -88,3 +88,13 @@ def test_a_configuration_with_unknown_or_missing_fields_is_refused():
 def test_lists_from_json_become_tuples():
     config = {**PRESETS["smallest"], "query_size": [64, 64]}
     assert create("sample4geo", config).config.query_size == (64, 64)
+
+
+def test_frozen_stages_learn_nothing_and_the_others_do():
+    config = {**preset_config("sample4geo", "tiny-drone"), "frozen_stages": 2}
+    names = dict(create("sample4geo", config).named_parameters())
+    frozen = {name for name, parameter in names.items() if not parameter.requires_grad}
+    assert frozen
+    assert {name.split(".")[1] for name in frozen} == {"conv_stem", "bn1", "blocks"}
+    assert {name.split(".")[2] for name in frozen if ".blocks." in name} == {"0", "1"}
+    assert names["logit_scale"].requires_grad
