@@ -1,4 +1,4 @@
-"""How a city looks on one day: season, sun and cast shadows, cars; and what a sensor makes of it."""
+"""How a city looks on one day: season, sun, shadows, cars; and what a sensor makes of it."""
 
 import math
 from dataclasses import dataclass
@@ -38,6 +38,10 @@ PAINTS: tuple[Rgb, ...] = (
     (222, 222, 220), (200, 202, 204), (60, 62, 66), (36, 38, 42), (134, 138, 142), (150, 40, 38),
     (48, 70, 116), (236, 236, 234), (92, 96, 98), (170, 160, 140),
 )  # fmt: skip
+CAR_PARTS = np.array([  # corners of body and cabin: along, across; 1 is half of each
+    [(-1, -1), (1, -1), (1, 1), (-1, 1)],
+    [(-1, -0.85), (1, -0.85), (1, 0.85), (-1, 0.85)],
+], np.float64)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,8 @@ def photograph(city: City, date: Date) -> Scene:
         if thing.kind == "tree":
             trunks[thing.id] = thing.outline.mean(axis=0)
     under = make_scene(
-        light(bare_rgb, bare, bare_shade, city.gsd_m, date.sun), gsd_m=city.gsd_m, top_m=city.size_m,
+        light(bare_rgb, bare, bare_shade, city.gsd_m, date.sun), gsd_m=city.gsd_m,
+        top_m=city.size_m,
         surface=bare, ids=city.bare_ids, facade=facades, shade=shade, sun=date.sun, haze=date.haze,
     )  # fmt: skip
     return make_scene(
@@ -106,7 +111,7 @@ def seasoned(city: City, date: Date, rng: np.random.Generator) -> UInt8[np.ndarr
     rgb = city.ground_rgb.astype(np.float32) * tint[city.cover]
     soft = (city.cover == GRASS) | (city.cover == CROP)
     rgb *= np.where(soft, patches, 1.0)[..., None].astype(np.float32)
-    return np.clip(rgb, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(rgb, 0, 255), np.uint8)
 
 
 def leafed(
@@ -169,26 +174,24 @@ def stamp_car(
     rgb: np.ndarray, height: np.ndarray, col: float, row: float, angle: float, gsd_m: float,
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
+    """A car or a van of a random colour, in place; ``angle`` from east towards north."""
     long = 4.3 if rng.random() < 0.9 else rng.uniform(6, 11)
     ahead = np.array([math.cos(angle), -math.sin(angle)]) / gsd_m
     aside = np.array([ahead[1], -ahead[0]])
-    body = np.array([-1.0, 1.0, 1.0, -1.0])[:, None] * ahead * long / 2
-    flank = np.array([-1.0, -1.0, 1.0, 1.0])[:, None] * aside * 0.92
-    middle = np.array([col, row])
-
-    def corners(scale: float, shift: float = 0.0) -> np.ndarray:
-        points = middle + body * scale + flank * (0.85 if scale < 1 else 1) + ahead * shift
-        return np.round(points * (1 << SUB)).astype(np.int32)
-
     paint = PAINTS[rng.integers(len(PAINTS))]
-    cv2.fillPoly(rgb, [corners(1.0)], paint, cv2.LINE_AA, SUB)
-    cv2.fillPoly(height, [corners(1.0)], 1.0, cv2.LINE_8, SUB)
+    low, high = CAR_PARTS[0] * (long / 2, 0.92), CAR_PARTS[1] * (long / 2, 0.92)
+    shapes = np.stack([low, high * (0.6, 1), high * (0.34, 1), low * 0.98])
+    shapes[1:3, :, 0] -= 0.22
+    pixels = shapes[..., :1] * ahead + shapes[..., 1:] * aside + (col, row)
+    body, glass, top, load = np.round(pixels * (1 << SUB)).astype(np.int32)
+    cv2.fillPoly(rgb, [body], paint, cv2.LINE_AA, SUB)
+    cv2.fillPoly(height, [body], 1.0, cv2.LINE_8, SUB)
     if long < 5:
-        cv2.fillPoly(rgb, [corners(0.6, -0.2)], (44, 50, 56), cv2.LINE_AA, SUB)
-        cv2.fillPoly(rgb, [corners(0.34, -0.25)], paint, cv2.LINE_AA, SUB)
-        cv2.fillPoly(height, [corners(0.5, -0.2)], 1.5, cv2.LINE_8, SUB)
+        cv2.fillPoly(rgb, [glass], (44, 50, 56), cv2.LINE_AA, SUB)
+        cv2.fillPoly(rgb, [top], paint, cv2.LINE_AA, SUB)
+        cv2.fillPoly(height, [glass], 1.5, cv2.LINE_8, SUB)
     else:
-        cv2.fillPoly(height, [corners(0.98)], 2.8, cv2.LINE_8, SUB)
+        cv2.fillPoly(height, [load], 2.8, cv2.LINE_8, SUB)
 
 
 def shadow_ceiling(
@@ -242,7 +245,7 @@ def light(
     sky = 1 - 0.35 * np.clip((around - height) / 14, 0, 1)
     out = np.empty_like(rgb)
     for band, blue in enumerate((0.88, 0.98, 1.16)):
-        gain = 0.44 * blue * sky + (0.66 - 0.07 * (blue - 1)) * facing * lit
+        gain = 0.48 * blue * sky + (0.62 - 0.07 * (blue - 1)) * facing * lit
         out[..., band] = np.clip(rgb[..., band] * gain, 0, 255)
     return out
 
@@ -266,10 +269,15 @@ def random_sensor(rng: np.random.Generator, difficulty: float) -> Sensor:
         return float(middle + rng.uniform(-spread, spread) * difficulty)
 
     return Sensor(
-        (near(1, 0.13), near(1, 0.06), near(1, 0.15)), near(1, 0.28), near(1.05, 0.22), near(0.8, 0.3),
-        0.03 + 0.2 * difficulty * float(rng.random()) ** 2, 1 + 5 * difficulty * float(rng.random()),
-        0.2 + 0.8 * difficulty * float(rng.random()), int(94 - 34 * difficulty * rng.random()),
-    )  # fmt: skip
+        gains=(near(1, 0.13), near(1, 0.06), near(1, 0.15)),
+        gamma=near(1, 0.28),
+        contrast=near(1.05, 0.22),
+        saturation=near(0.8, 0.3),
+        veil=0.03 + 0.2 * difficulty * float(rng.random()) ** 2,
+        noise=1 + 5 * difficulty * float(rng.random()),
+        blur_px=0.2 + 0.8 * difficulty * float(rng.random()),
+        jpeg=int(94 - 34 * difficulty * rng.random()),
+    )
 
 
 def expose(
@@ -287,7 +295,7 @@ def expose(
     light += rng.standard_normal(light.shape, dtype=np.float32) * np.float32(sensor.noise / 255)
     done = np.clip(light * 255, 0, 255).astype(np.uint8)
     packed = cv2.imencode(".jpg", done[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg])[1]
-    return np.ascontiguousarray(cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1])
+    return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 def open_spots(city: City) -> Bool[np.ndarray, "h w"]:

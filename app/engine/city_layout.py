@@ -80,7 +80,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """A convex counter-clockwise polygon; ``width_m[i]`` is of the street along edge i (0: none)."""
+    """A convex counter-clockwise polygon; ``width_m[i]``: of the street along edge i, or 0."""
 
     corners: Points
     width_m: NDArray[np.float64]

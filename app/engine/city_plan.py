@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,8 +10,6 @@ from app.engine.city_blocks import fill_core, fill_estate, fill_houses, fill_ind
 from app.engine.city_greens import fill_farm, fill_park, fill_plaza, fill_sports
 from app.engine.city_layout import (
     MARGIN_M,
-    Building,
-    Ground,
     Lot,
     Plan,
     Points,
@@ -158,41 +157,28 @@ def add_river(plan: Plan, rng: np.random.Generator) -> None:
 def bend(plan: Plan, warp: Warp) -> Plan:
     """The plan under a smooth displacement: straight streets become curved ones."""
 
-    def one(x: float, y: float) -> Points:
-        return warp(np.array([[x, y]]))[0]
+    def turned(points: Points, angles: Points) -> Points:
+        ahead = warp(points + np.stack([np.cos(angles), np.sin(angles)], -1)) - warp(points)
+        return np.asarray(np.arctan2(ahead[:, 1], ahead[:, 0]))
 
-    def turned(x: float, y: float, angle: float) -> float:
-        ahead = one(x + math.cos(angle), y + math.sin(angle)) - one(x, y)
-        return math.atan2(ahead[1], ahead[0])
+    def turn_at(outline: Points, angle: float) -> float:
+        return float(turned(outline.mean(axis=0)[None], np.array([angle]))[0])
 
     bent_plan = Plan(plan.size_m)
-    bent_plan.streets = [Street(warp(s.line), s.width_m, s.kind) for s in plan.streets]
-    bent_plan.grounds = [
-        Ground(
-            g.kind,
-            warp(g.outline),
-            g.rgb,
-            None if g.stripe_rad is None else turned(*g.outline.mean(0), g.stripe_rad),
-        )
-        for g in plan.grounds
-    ]
-    bent_plan.buildings = [
-        Building(
-            b.kind,
-            warp(b.outline),
-            b.eave_m,
-            b.rise_m,
-            b.roof,
-            turned(*b.outline.mean(0), b.axis_rad),
-            b.roof_rgb,
-            b.wall_rgb,
-        )
-        for b in plan.buildings
-    ]
-    moved = warp(np.array([t[:2] for t in plan.trees]).reshape(-1, 2))
-    bent_plan.trees = [
-        (float(x), float(y), *t[2:]) for (x, y), t in zip(moved, plan.trees, strict=True)
-    ]
-    bent_plan.stalls = [(*map(float, one(x, y)), turned(x, y, a)) for x, y, a in plan.stalls]  # type: ignore[misc]
-    bent_plan.roundabouts = [(*map(float, one(x, y)), r) for x, y, r in plan.roundabouts]  # type: ignore[misc]
+    bent_plan.streets = [replace(s, line=warp(s.line)) for s in plan.streets]
+    for g in plan.grounds:
+        stripe = None if g.stripe_rad is None else turn_at(g.outline, g.stripe_rad)
+        bent_plan.grounds.append(replace(g, outline=warp(g.outline), stripe_rad=stripe))
+    for b in plan.buildings:
+        axis = turn_at(b.outline, b.axis_rad)
+        bent_plan.buildings.append(replace(b, outline=warp(b.outline), axis_rad=axis))
+    trees = np.array(plan.trees).reshape(-1, 5)
+    trees[:, :2] = warp(trees[:, :2])
+    stalls = np.array(plan.stalls).reshape(-1, 3)
+    stalls = np.concatenate([warp(stalls[:, :2]), turned(stalls[:, :2], stalls[:, 2])[:, None]], 1)
+    rounds = np.array(plan.roundabouts).reshape(-1, 3)
+    rounds[:, :2] = warp(rounds[:, :2])
+    bent_plan.trees = [(x, y, r, h, c) for x, y, r, h, c in trees.tolist()]
+    bent_plan.stalls = [(x, y, a) for x, y, a in stalls.tolist()]
+    bent_plan.roundabouts = [(x, y, r) for x, y, r in rounds.tolist()]
     return bent_plan

@@ -1,6 +1,7 @@
 """A city plan drawn as rasters: colour, height, object ids, what covers the ground.
 
-Row 0 is the north edge; pixel (row, col) is centred on x = (col + 0.5) gsd, y = size - (row + 0.5) gsd.
+Row 0 is the north edge; pixel (row, col) is centred on x = (col + 0.5) gsd and
+y = size - (row + 0.5) gsd.
 """
 
 import math
@@ -111,9 +112,14 @@ def draw_city(plan: Plan, seed: int, gsd_m: float) -> City:
     rng = np.random.default_rng([seed, 2])
     side = round(plan.size_m / gsd_m)
     canvas = Canvas(
-        plan.size_m, gsd_m, np.empty((side, side, 3), np.uint8), np.full((side, side), GRASS, np.uint8),
-        np.zeros((side, side), np.float32), np.zeros((side, side), np.int32), rng,
-    )  # fmt: skip
+        plan.size_m,
+        gsd_m,
+        rgb=np.empty((side, side, 3), np.uint8),
+        cover=np.full((side, side), GRASS, np.uint8),
+        height=np.zeros((side, side), np.float32),
+        ids=np.zeros((side, side), np.int32),
+        rng=rng,
+    )
     canvas.rgb[:] = (116, 118, 80)
     for ground in plan.grounds:
         draw_ground(canvas, ground)
@@ -301,12 +307,10 @@ def roughen(canvas: Canvas) -> None:
     """Stains, patches and grain on the ground, stronger on soil and grass than on tarmac."""
     shape = canvas.height.shape
     strength = np.array([0.035, 0.075, 0.06, 0.03, 0.0, 0.032], np.float32)[canvas.cover]
-    noise = sum(
-        smooth_noise(canvas.rng, shape, cell / canvas.gsd_m) * weight
-        for cell, weight in ((90.0, 0.7), (22.0, 0.7), (5.0, 0.6), (1.3, 0.7))
-    )
-    noise += canvas.rng.standard_normal(shape, dtype=np.float32) * 0.5
-    gain = 1 + np.asarray(noise) * strength
+    noise = canvas.rng.standard_normal(shape, dtype=np.float32) * np.float32(0.5)
+    for cell, weight in ((90.0, 0.7), (22.0, 0.7), (5.0, 0.6), (1.3, 0.7)):
+        noise += smooth_noise(canvas.rng, shape, cell / canvas.gsd_m) * np.float32(weight)
+    gain = 1 + noise * strength
     for band in range(3):
         canvas.rgb[..., band] = np.clip(canvas.rgb[..., band] * gain, 0, 255)
 

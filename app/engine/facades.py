@@ -108,7 +108,7 @@ def paint(
     shop = (style == 1) & (lottery(ids, 9) < 0.55) & (z < 3.4)
     sign = shop & (z > 2.7)
     window = shop & ~sign & (z > 0.5) & ((u / (bay * 1.6)) % 1 > 0.1)
-    board = np.stack([lottery(ids, s) * 200 + 30 for s in (10, 11, 12)], -1)
+    board = np.stack([lottery(ids, s) * 110 + 50 for s in (10, 11, 12)], -1)
     rgb = np.where(sign[:, None], board, np.where(window[:, None], tint * 0.9, rgb))
     rgb = np.where((z < 0.5)[:, None], rgb * 0.68, rgb)
     rgb = np.where(((z > height - 0.5) & (style != 0))[:, None], rgb * 0.82, rgb)

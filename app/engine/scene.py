@@ -87,9 +87,10 @@ def make_scene(
     height = np.zeros(rgb.shape[:2], np.float32) if surface is None else surface
     kernel = np.ones((3, 3), np.uint8)
     high, low = cv2.dilate(height, kernel), cv2.erode(height, kernel)
+    wall_ids = None if ids is None else owners(ids, height, high - low)
     return Scene(
         rgb=tuple(levels), gsd_m=gsd_m, left_m=left_m, top_m=top_m, surface=height,
-        high=high, low=low, ids=ids, wall_ids=None if ids is None else owners(ids, height, high - low),
+        high=high, low=low, ids=ids, wall_ids=wall_ids,
         facade=facade, shade=shade, sun=sun or Sun(160.0, 45.0), haze=haze, canopy=canopy,
         trunks=trunks, leaves=leaves, under=under,
     )  # fmt: skip
@@ -147,7 +148,7 @@ def ids_at(
 
 def ground_colour(
     scene: Scene, x: np.ndarray, y: np.ndarray, pixel_m: np.ndarray
-) -> Float32[np.ndarray, "h w 3"]:
+) -> Float32[np.ndarray, "*pixels 3"]:
     """The ortho at points, from the level that fits a pixel's size on the ground."""
     level = np.clip(np.log2(np.maximum(pixel_m, 1e-3) / scene.gsd_m), 0, len(scene.rgb) - 1.001)
     base = np.floor(level).astype(np.int32)

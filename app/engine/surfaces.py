@@ -46,8 +46,8 @@ def soft_noise(u: np.ndarray, v: np.ndarray) -> Float32[np.ndarray, " n"]:
     """The tiled noise, bilinear; a texel is 4 units wide."""
     size = len(NOISE)
     u, v = u / 4 % size, v / 4 % size
-    col, row = u.astype(np.int64), v.astype(np.int64)
-    a, b = (u - col).astype(np.float32), (v - row).astype(np.float32)
+    col, row = u.astype(np.int64) % size, v.astype(np.int64) % size
+    a, b = (u % 1).astype(np.float32), (v % 1).astype(np.float32)
     a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
     right, down = (col + 1) % size, (row + 1) % size
     upper = NOISE[row, col] * (1 - a) + NOISE[row, right] * a

@@ -93,30 +93,33 @@ def first_hits(
 def sharpen(
     scene: Scene, view: Camera | Panorama, azimuth: np.ndarray, tangent: np.ndarray,
     first: np.ndarray, away: np.ndarray,
-) -> Float32[np.ndarray, "h w"]:  # fmt: skip
+) -> Float32[np.ndarray, "*pixels"]:  # fmt: skip
     """Horizontal distance of the hit, on the ray's own azimuth."""
     sin, cos = np.sin(azimuth), np.cos(azimuth)
     padded = np.concatenate([np.zeros(2, np.float32), away, away[-1:], away[-1:]])
     near, far = padded[first], padded[np.minimum(first + 3, len(padded) - 1)]
 
-    def covered(at: np.ndarray) -> np.ndarray:
+    def gap(at: np.ndarray) -> np.ndarray:
+        """Height of the ray above the surface."""
         height = sample(scene.surface, scene, view.x + sin * at, view.y + cos * at)
-        return np.asarray(height >= view.z + tangent * at)
+        return np.asarray(view.z + tangent * at - height)
 
     hit, before = padded[np.minimum(first + 2, len(padded) - 1)].copy(), near.copy()
     found = np.zeros(first.shape, bool)
     for share in (0.25, 0.45, 0.65, 0.85, 1.0):
         at = near + (far - near) * np.float32(share)
-        fresh = ~found & covered(at)
+        fresh = ~found & (gap(at) <= 0)
         hit = np.where(fresh, at, hit)
         found |= fresh
         before = np.where(found, before, at)
     before = np.where(found, before, hit)
     for _ in range(4):
         middle = (before + hit) / 2
-        under = covered(middle)
+        under = gap(middle) <= 0
         hit, before = np.where(under, middle, hit), np.where(under, before, middle)
-    return np.asarray(hit, np.float32)
+    above, below = np.maximum(gap(before), 0), np.maximum(-gap(hit), 0)
+    share = above / np.maximum(above + below, 1e-6)  # exact on level ground, even straight below
+    return np.asarray(before + (hit - before) * share, np.float32)
 
 
 def render(scene: Scene, view: Camera | Panorama, *, noise_seed: int = 0) -> Shot:
@@ -211,11 +214,13 @@ def satellite(
     px, py = np.meshgrid(east, north)
     px, py = px.astype(np.float32), py.astype(np.float32)
     wall = np.zeros(px.shape, bool)
+    z = sample(scene.surface, scene, px, py)
     if any(lean):
         height = lean_height(scene, px, py, lean)
         px, py = px - height * lean[0], py - height * lean[1]
-        wall = sample(scene.surface, scene, px, py) - height > 1.0
-    z = sample(scene.surface, scene, px, py)
+        z = sample(scene.surface, scene, px, py)
+        wall = z - height > 1.0
+        z[wall] = height[wall]
     colour = ground_colour(scene, px, py, np.full(px.shape, step, np.float32))
     colour[wall] *= 0.7
     seen = np.stack([px, py, z], -1).astype(np.float32)

@@ -49,7 +49,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A city, where it lies, and its days. Local metres: x east, y north of the south-west corner."""
+    """A city, where it lies, and its days. Local metres: x east, y north of its south-west."""
 
     seed: int
     difficulty: float
@@ -75,6 +75,7 @@ def make_world(
     gsd_m: float = 0.4,
     difficulty: float = 0.5,
     photo_days: int = 2,
+    report: Report = ignore,
 ) -> World:
     """The same arguments give the same world, to the byte."""
     if not 0 <= difficulty <= 1:
@@ -85,11 +86,18 @@ def make_world(
             "Choose a side of 300 to 4000 m and 0.1 to 2 m a pixel.",
         )
     rng = np.random.default_rng([seed, 0])
-    city = draw_city(make_plan(seed, size_m), seed, gsd_m)
+    steps = photo_days + 3
+    report(Progress(0, steps, f"plan of city {seed}"))
+    plan = make_plan(seed, size_m)
+    report(Progress(1, steps, f"city {seed}"))
+    city = draw_city(plan, seed, gsd_m)
     epsg, east, north = ORIGINS[rng.integers(len(ORIGINS))]
     east, north = (v + 10.0 * float(rng.integers(-800, 800)) for v in (east, north))
     dates = [random_date(rng, difficulty) for _ in range(photo_days + 1)]
-    days = [Day(date, photograph(city, date)) for date in dates]
+    days = []
+    for number, date in enumerate(dates):
+        report(Progress(2 + number, steps, f"city {seed} on {date.taken[:10].replace(':', '-')}"))
+        days.append(Day(date, photograph(city, date)))
     return World(seed, difficulty, city, epsg, east, north, days[0], tuple(days[1:]))
 
 
@@ -264,12 +272,17 @@ def write_pairs(
     todo = [seed for seed in seeds if (str(seed), view) not in there]
     total = len(todo) * pairs_per_world
     for turn, seed in enumerate(todo):
-        report(Progress(turn * pairs_per_world, total, f"world {seed}"))
-        world = make_world(seed, size_m=size_m, gsd_m=gsd_m, difficulty=difficulty)
+        at = turn * pairs_per_world
+
+        def making(step: object, at: int = at) -> None:
+            note = step.note if isinstance(step, Progress) else ""
+            report(Progress(at, total, note))
+
+        world = make_world(seed, size_m=size_m, gsd_m=gsd_m, difficulty=difficulty, report=making)
         rng = np.random.default_rng([seed, 4, view == "street"])
         fresh = []
         for number in range(pairs_per_world):
-            report(Progress(turn * pairs_per_world + number, total, f"world {seed}"))
+            report(Progress(at + number, total, f"world {seed}"))
             pair = render_pair(
                 world,
                 rng,
