@@ -26,13 +26,14 @@ def views(network):
 
 
 def pictures(network, view, count=2):
-    generator = torch.Generator().manual_seed(0)
+    """Other ones for each view: a network that shares its weights cannot part equal ones."""
+    generator = torch.Generator().manual_seed(1 if view == "satellite" else 0)
     return torch.randn(count, 3, *network.input_size(view), generator=generator)
 
 
 def batch(network, count=4):
     query, satellite = (pictures(network, view, count) for view in views(network))
-    return PairBatch(query, satellite.flip(0), torch.arange(count))
+    return PairBatch(query, satellite, torch.arange(count))
 
 
 @every_light
@@ -106,14 +107,16 @@ def test_preprocessing_resizes_and_normalises(name):
 
 @every_network
 def test_it_survives_save_and_load(name, tmp_path):
-    network = create_preset(name, "smallest").eval()
+    # Weights that a checkpoint holds exactly: where a rule cuts regions, as in MIFT, a rounding
+    # could move a token to another one.
+    network = create_preset(name, "smallest").eval().half().float()
     path = tmp_path / "n.safetensors"
     save_checkpoint(path, network, card_of(name, network))
     loaded = load_checkpoint(path, device="cpu").network
     images = pictures(network, "satellite")
     with torch.inference_mode():
         before, after = (n.describe(images, "satellite") for n in (network, loaded))
-    torch.testing.assert_close(before, after, atol=2e-3, rtol=0)
+    torch.testing.assert_close(before, after, atol=1e-6, rtol=0)
 
 
 @every_network
