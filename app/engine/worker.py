@@ -198,7 +198,7 @@ def _warm(request: Warm, shelf: "Shelf") -> Warmed:
     view = checkpoint.card.query_view
     height, width = checkpoint.card.sizes[view]
     checkpoint.describe(np.zeros((1, height, width, 3), np.uint8), view)
-    return Warmed(request.checkpoint, checkpoint.card, checkpoint.device)
+    return Warmed(request.checkpoint, checkpoint.card, checkpoint.device.name)
 
 
 def _open_gallery(request: OpenGallery, shelf: "Shelf") -> GalleryOpened:
