@@ -218,21 +218,32 @@ class FSRA(PartNetwork):
         )
 
 
+_TINY = {
+    "query_view": "drone",
+    "query_size": (192, 192),
+    "satellite_size": (192, 192),
+    "width": 192,
+    "heads": 6,
+    "drop_path": 0.0,
+    "heat": "raw",
+    "part_width": 128,
+    "dropout": 0.1,
+    "classes": 0,
+    "joint_batch_norm": True,
+}
+_SMALLEST = {
+    **_TINY,
+    "query_size": (64, 64),
+    "satellite_size": (64, 64),
+    "width": 32,
+    "heads": 2,
+    "depth": 2,
+    "part_width": 32,
+    "dropout": 0.0,
+}
 PRESETS: dict[str, dict[str, Any]] = {
-    "tiny-drone": {
-        "query_view": "drone",
-        "query_size": (192, 192),
-        "satellite_size": (192, 192),
-        "width": 192,
-        "heads": 6,
-        "depth": 8,
-        "drop_path": 0.0,
-        "heat": "raw",
-        "part_width": 128,
-        "dropout": 0.1,
-        "classes": 0,
-        "joint_batch_norm": True,
-    },
+    "tiny-drone": _TINY,
+    "smallest": _SMALLEST,
     "paper-university": {
         "query_view": "drone",
         "query_size": (256, 256),

@@ -64,11 +64,14 @@ class Trunk(nn.Module):
 
     def __init__(self, config: LPNConfig) -> None:
         super().__init__()
+        no_resnet = UserError(f"{config.backbone} is no ResNet", "LPN needs one: try resnet50.")
+        if not config.backbone.startswith("resnet"):
+            raise no_resnet
         shape = {"layers": config.layers, "channels": config.channels}
         options = {name: value for name, value in shape.items() if value is not None}
         self.model = pooled_backbone(config.backbone, zero_init_last=False, **options)
         if not isinstance(last := getattr(self.model, "layer4", None), nn.Sequential):
-            raise UserError(f"{config.backbone} is no ResNet", "LPN needs one: try resnet50.")
+            raise no_resnet
         if config.last_stride == 1:
             for module in last[0].modules():
                 if isinstance(module, nn.Conv2d):
@@ -162,21 +165,32 @@ class LPN(PartNetwork):
             )
 
 
+_TINY = {
+    "query_view": "drone",
+    "query_size": (192, 192),
+    "satellite_size": (192, 192),
+    "backbone": "resnet18",
+    "layers": (1, 1, 1, 1),
+    "channels": (32, 64, 128, 256),
+    "rings": 3,
+    "part_width": 128,
+    "dropout": 0.1,
+    "classes": 0,
+    "margin": 0.3,
+    "joint_batch_norm": True,
+}
+_SMALLEST = {
+    **_TINY,
+    "query_size": (64, 64),
+    "satellite_size": (64, 64),
+    "channels": (16, 16, 32, 32),
+    "rings": 2,
+    "part_width": 32,
+    "dropout": 0.0,
+}
 PRESETS: dict[str, dict[str, Any]] = {
-    "tiny-drone": {
-        "query_view": "drone",
-        "query_size": (192, 192),
-        "satellite_size": (192, 192),
-        "backbone": "resnet18",
-        "layers": (1, 1, 1, 1),
-        "channels": (32, 64, 128, 256),
-        "rings": 3,
-        "part_width": 128,
-        "dropout": 0.1,
-        "classes": 0,
-        "margin": 0.3,
-        "joint_batch_norm": True,
-    },
+    "tiny-drone": _TINY,
+    "smallest": _SMALLEST,
     "paper-university": {
         "query_view": "drone",
         "query_size": (256, 256),

@@ -219,10 +219,23 @@ _TINY = {
     "dropout": 0.1,
     "joint_batch_norm": True,
 }
+_SMALLEST = {
+    **_TINY,
+    "query_size": (64, 64),
+    "satellite_size": (64, 64),
+    "group": 2,
+    "width": 16,
+    "depths": (1, 2, 2, 1),
+    "heads": (1, 2, 2, 2),
+    "fusion_widths": (8, 8, 16, 32),
+    "part_width": 32,
+    "dropout": 0.0,
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny-drone": _TINY,
+    "smallest": _SMALLEST,
     "paper-university": _UNIVERSITY,
-    "released-university": {**_UNIVERSITY, **_RELEASED},
+    "paper-university-released": {**_UNIVERSITY, **_RELEASED},
 }
 
 
