@@ -7,12 +7,16 @@ nothing then keeps a gallery from being deleted or replaced.
 
 import logging
 import sqlite3
-from collections.abc import Callable
+import threading
+import time
+import weakref
+from collections.abc import Callable, Container
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
-from PySide6.QtCore import QObject, QThreadPool, Signal, Slot
+from PySide6.QtCore import QObject, QTimer, Slot
 
 from app.errors import UserError
 from app.geo import Area
@@ -20,6 +24,8 @@ from app.geo import Area
 BASEMAP_NAME = "basemap.mbtiles"
 DEEPEST_ZOOM = 24
 READERS = 2
+POLL_MS = 4
+TURN_S = 0.008  # the most time that answers take from one turn of the event loop
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +84,7 @@ def read_tile(path: Path, key: TileKey) -> bytes | None:
             "SELECT tile_data FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?",
             (key.zoom, key.column, (1 << key.zoom) - 1 - key.row),
         ).fetchone()
-    return bytes(found[0]) if found else None
+    return found[0] if found and isinstance(found[0], bytes) else None
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -92,49 +98,85 @@ def _area(bounds: str | None) -> Area | None:
     return Area(south, west, north, east)
 
 
-class TileReader(QObject):
-    """Reads tiles on two threads of its own; the answer comes on the thread that asked."""
+_Asks = SimpleQueue[tuple[int, Path, TileKey] | None]
+_Answers = SimpleQueue[tuple[int, bytes | None]]
 
-    _read = Signal(int, object)
+
+class TileReader(QObject):
+    """Reads tiles on two threads of its own; the answer comes on the thread that asked.
+
+    The threads know no Qt object: one that is deleted while they read can then do no harm. So
+    answers are fetched by a timer, which runs only while something is asked for.
+    """
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._pool = QThreadPool(self)
-        self._pool.setMaxThreadCount(READERS)
-        self._asked: dict[int, Callable[[bytes | None], None]] = {}
+        self._asks: _Asks = SimpleQueue()
+        self._answers: _Answers = SimpleQueue()
+        self._waiting: dict[int, Callable[[bytes | None], None]] = {}
+        self._threads: tuple[threading.Thread, ...] = ()
         self._count = 0
-        self._read.connect(self._on_read)
+        self._poll = QTimer(self, interval=POLL_MS)
+        self._poll.timeout.connect(self._on_poll)
+        weakref.finalize(self, _end, self._asks)
 
     def ask(self, path: Path, key: TileKey, answer: Callable[[bytes | None], None]) -> int:
         """Have ``answer`` called with the tile; the number returned can be given to ``forget``."""
+        if not self._threads:
+            work = self._asks, self._answers, self._waiting
+            self._threads = tuple(
+                threading.Thread(target=_serve, args=work, name="tiles", daemon=True)
+                for _ in range(READERS)
+            )
+            for thread in self._threads:
+                thread.start()
         self._count += 1
-        number = self._count
-        self._asked[number] = answer
-        self._pool.start(lambda: self._work(number, path, key))
-        return number
+        self._waiting[self._count] = answer
+        self._asks.put((self._count, path, key))
+        self._poll.start()
+        return self._count
 
     def forget(self, number: int) -> None:
         """Nobody waits for this tile any more."""
-        self._asked.pop(number, None)
+        self._waiting.pop(number, None)
 
     def close(self) -> None:
         """Drop what was not begun and wait for the rest: some milliseconds."""
-        self._asked.clear()
-        self._pool.clear()
-        self._pool.waitForDone()
+        self._poll.stop()
+        self._waiting.clear()
+        _end(self._asks)
+        for thread in self._threads:
+            thread.join()
+        self._threads = ()
 
-    def _work(self, number: int, path: Path, key: TileKey) -> None:
-        if number not in self._asked:
-            return
+    @Slot()
+    def _on_poll(self) -> None:
+        until = time.perf_counter() + TURN_S
+        while time.perf_counter() < until:
+            try:
+                number, tile = self._answers.get_nowait()
+            except Empty:
+                break
+            answer = self._waiting.pop(number, None)
+            if answer is not None:
+                answer(tile)
+        if not self._waiting:
+            self._poll.stop()
+
+
+def _serve(asks: _Asks, answers: _Answers, waiting: Container[int]) -> None:
+    while (ask := asks.get()) is not None:
+        number, path, key = ask
+        if number not in waiting:
+            continue
         tile = None
         try:
             tile = read_tile(path, key)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             log.warning("tile %s of %s cannot be read: %s", key, path, error)
-        self._read.emit(number, tile)
+        answers.put((number, tile))
 
-    @Slot(int, object)
-    def _on_read(self, number: int, tile: bytes | None) -> None:
-        answer = self._asked.pop(number, None)
-        if answer is not None:
-            answer(tile)
+
+def _end(asks: _Asks) -> None:
+    for _ in range(READERS):
+        asks.put(None)

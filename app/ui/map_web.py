@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +127,14 @@ class Assets(QWebEngineUrlSchemeHandler):
         super().__init__(parent)
         self._files = assets()
         self._reader = TileReader(self)
-        self._basemaps: dict[str, Path] = {}
+        self._tokens = count(1)
+        self._basemap: tuple[str, Path] | None = None
         self.tiles_served = 0
 
     def open_basemap(self, path: Path) -> str:
         """The token under which its tiles are found; the one before ends."""
-        token = f"g{self.tiles_served}-{abs(hash(path)):x}"
-        self._basemaps = {token: path}
+        token = f"g{next(self._tokens)}"  # a new one each time: no tile of the old is taken for new
+        self._basemap = token, path
         return token
 
     def close(self) -> None:
@@ -163,18 +165,17 @@ class Assets(QWebEngineUrlSchemeHandler):
 
     def _tile(self, job: QWebEngineUrlRequestJob, name: str) -> None:
         token, _, rest = name.partition("/")
-        path = self._basemaps.get(token)
         try:
             zoom, column, row = (int(part) for part in rest.split("/"))
             key = TileKey(zoom, column, row)
         except ValueError:
-            path = None
-        else:
-            if path is not None:
-                number = self._reader.ask(path, key, lambda tile: self._answer(job, tile))
-                job.destroyed.connect(lambda: self._reader.forget(number))
-        if path is None:
+            job.fail(QWebEngineUrlRequestJob.Error.UrlInvalid)
+            return
+        if self._basemap is None or token != self._basemap[0]:
             job.fail(QWebEngineUrlRequestJob.Error.UrlNotFound)
+            return
+        number = self._reader.ask(self._basemap[1], key, lambda tile: self._answer(job, tile))
+        job.destroyed.connect(lambda: self._reader.forget(number))
 
     def _answer(self, job: QWebEngineUrlRequestJob, tile: bytes | None) -> None:
         if not shiboken6.isValid(job):

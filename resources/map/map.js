@@ -13,6 +13,7 @@
   let bridge = null;
   let areaBounds = null; // of the gallery
   let fitBounds = null; // of the candidates
+  let wanted = null; // fitted again when the map's size changes, until the user moves it
   let selected = null;
   let pins = new Map(); // rank -> {mark, marker, plain}
   let hasImagery = false;
@@ -236,6 +237,7 @@
   function fit(bounds) {
     if (!bounds) return;
     map.fitBounds(bounds, { ...quiet, padding: [36, 36], maxZoom: 19 });
+    wanted = bounds; // after the move, which has just forgotten it
   }
 
   // --- controls ----------------------------------------------------------------------------------
@@ -337,6 +339,8 @@
   });
   map.setMaxZoom(MAX_ZOOM);
   map.on("moveend", drawGrid);
+  map.on("movestart", () => { wanted = null; });
+  map.on("resize", () => fit(wanted));
   map.on("overlayadd", (event) => event.layer === grid && drawGrid());
   [imagery, outline, chosen, candidates, claims].forEach((layer) => layer.addTo(map));
   drawLegend(0, null);

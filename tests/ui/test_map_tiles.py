@@ -1,7 +1,9 @@
+import gc
 import sqlite3
 import threading
 
 import pytest
+import shiboken6
 
 from app.errors import UserError
 from app.geo import Area
@@ -124,3 +126,16 @@ def test_a_locked_basemap_is_read_all_the_same(two_rows):
         db.execute("BEGIN IMMEDIATE")
         assert read_tile(two_rows, TileKey(1, 0, 0)) == b"north"
     db.close()
+
+
+def test_a_reader_deleted_while_it_reads_ends_its_threads(two_rows):
+    reader = TileReader()
+    for _ in range(200):
+        reader.ask(two_rows, TileKey(1, 0, 0), lambda _: None)
+    threads = reader._threads
+    shiboken6.delete(reader)
+    del reader
+    gc.collect()
+    for thread in threads:
+        thread.join(timeout=5)
+    assert not any(thread.is_alive() for thread in threads)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -223,6 +224,23 @@ def test_many_candidates_are_drawn_on_the_canvas(view, qtbot):
     assert abs(picked.args[0] - 251) < 10  # neighbours overlap
 
 
+def test_the_view_fits_again_when_the_map_grows_until_the_user_moves_it(view):
+    view.show_candidates(candidates(8), None)
+    zoom = ask(view, "map_skyfix.getZoom()")
+    try:
+        view.resize(350, 300)
+        wait_until(lambda: ask(view, "map_skyfix.getZoom()") < zoom)
+        assert all(0 < pin["x"] < 350 and 0 < pin["y"] < 300 for pin in pins(view).values())
+        ask(view, "map_skyfix.panBy([40, 0], {animate: false}) && 1")
+        centre = ask(view, "map_skyfix.getCenter()")
+        view.resize(700, 600)
+        wait_until(lambda: ask(view, "map_skyfix.getSize().x") == 700)
+        assert ask(view, "map_skyfix.getCenter()") == pytest.approx(centre, abs=1e-4)
+    finally:
+        view.resize(700, 600)
+        wait_until(lambda: ask(view, "map_skyfix.getSize().x") == 700)
+
+
 def test_the_claim_is_another_shape_and_says_how_far_it_is(view):
     view.show_candidates(candidates(3), CLAIM)
     assert ask(view, 'document.querySelector(".claim").textContent') == "claim"
@@ -412,10 +430,15 @@ def test_the_gate_blocks_and_counts_what_a_page_without_a_policy_asks_for(view, 
     gate, result = view.face.gate, []
     page = QWebEnginePage(view.face._profile)
     page.loadFinished.connect(result.append)
-    page.load(QUrl("http://127.0.0.1:9/x"))
-    wait_until(lambda: bool(result))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/x"
+        page.load(QUrl(address))
+        wait_until(lambda: bool(result))
+        with pytest.raises(BlockingIOError):  # nobody called
+            server.accept()
     page.deleteLater()
-    assert gate.blocked == ["http://127.0.0.1:9/x"]
+    assert gate.blocked == [address]
     gate.blocked.clear()
     caplog.clear()
 
