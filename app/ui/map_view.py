@@ -49,7 +49,9 @@ def why_no_web_engine() -> str | None:
         return "the web engine was not prepared before the window"
     if not sys.platform.startswith("linux") or "QTWEBENGINE_DISABLE_SANDBOX" in os.environ:
         return None
-    return "the web engine's sandbox does not run as root" if os.geteuid() == 0 else None
+    if os.geteuid() != 0 or "--no-sandbox" in os.environ.get("QTWEBENGINE_CHROMIUM_FLAGS", ""):
+        return None
+    return "the web engine's sandbox does not run as root"
 
 
 class MapView(QWidget):

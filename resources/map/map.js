@@ -210,6 +210,8 @@
       L.rectangle(areaBounds, { ...style, color: "#000000", weight: 3, opacity: 0.5 }).addTo(outline);
       L.rectangle(areaBounds, { ...style, color: "#f0e442", weight: 1.5, dashArray: "6 5" }).addTo(outline);
     }
+    layersControl.removeLayer(imagery); // no switch for what is not there
+    if (hasImagery) layersControl.addOverlay(imagery, "Imagery");
     if (hasImagery) map.removeLayer(grid);
     else map.addLayer(grid);
     credit.textContent = ground.attribution ? `Leaflet · ${ground.attribution}` : "Leaflet";
@@ -273,8 +275,8 @@
     ["path", { d: "M5 6h8v6H5z" }],
   ], () => areaBounds);
   const layersControl = L.control.layers(null, {
-    "Imagery": imagery, "Gallery area": outline, "Grid": grid,
     "Candidates": candidates, "Footprint and heading": chosen, "Claim": claims,
+    "Gallery area": outline, "Grid": grid,
   }, { position: "topright" });
   layersControl.addTo(map);
   const credit = control("bottomright", node("div", "credit", "Leaflet"));

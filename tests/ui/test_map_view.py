@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QEventLoop, QPoint, Qt, QTimer, QUrl
@@ -34,6 +35,7 @@ from tests.ui.map_scene import (
 
 prepare_web_engine()
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 PINS = """
 [...document.querySelectorAll(".pin")].map((pin) => {
   const box = pin.querySelector(".disc").getBoundingClientRect();
@@ -500,5 +502,8 @@ def test_importing_the_map_loads_neither_the_web_engine_nor_folium():
         "import sys, app.ui.map_view as m; m.prepare_web_engine();"
         "print([n for n in sys.modules if 'WebEngine' in n or n == 'folium'])"
     )
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=REPOSITORY, text=True
+    )
+    wait_until(lambda: process.poll() is not None, limit_ms=60_000)
+    assert process.communicate()[0].strip() == "[]"
