@@ -24,7 +24,7 @@ from app.ui.build_gallery_dialog import BuildGalleryDialog
 from app.ui.building import BuildSession
 from app.ui.jobs import Jobs
 from app.ui.library import Library
-from app.ui.map_plain import PlainMap
+from app.ui.map_view import MapView
 from app.ui.notices import Notice
 from app.ui.options_dialog import OptionsDialog
 from app.ui.pickers import DetailsPopup
@@ -128,13 +128,19 @@ def failed(studio: Studio) -> None:
     studio.rooms.session.add((Path("/photos/broken scan.jpg"), Path("/photos/DJI_0042.JPG")))
     studio.scene.answer_all(studio.engine)
     studio.window.notices.say(
-        Notice("2 things were not taken", "notes.txt: not a photo; old.zip: .zip files are not "
-               "photos", "warning")
+        Notice(
+            "2 things were not taken",
+            "notes.txt: not a photo; old.zip: .zip files are not photos",
+            "warning",
+        )
     )
     studio.engine.told.emit(Event(0, Progress(0, 0)))
     studio.rooms.library.failed.emit(
-        Problem("The engine stopped unexpectedly (exit code -9)", "Try again: it starts afresh.",
-                "Traceback: none")
+        Problem(
+            "The engine stopped unexpectedly (exit code -9)",
+            "Try again: it starts afresh.",
+            "Traceback: none",
+        )
     )
 
 
@@ -181,8 +187,8 @@ STATES: dict[str, Callable[[Studio], QWidget | None]] = {
 }  # fmt: skip
 
 
-def plain_map() -> tuple[QWidget, PlainMap]:
-    view = PlainMap()
+def plain_map() -> tuple[QWidget, MapView]:
+    view = MapView()  # without prepare_web_engine it is the plain one
     return view, view
 
 
@@ -201,7 +207,7 @@ def main() -> None:
             apply_theme(app, theme)
             for size in args.sizes:
                 for state in args.states:
-                    studio = Studio(scene, Settings(theme=theme), None)
+                    studio = Studio(scene, Settings(theme=theme), plain_map)
                     studio.window.resize(*SIZES[size])
                     studio.window.show()
                     settle(seconds=0.05)

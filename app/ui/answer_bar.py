@@ -65,6 +65,7 @@ class AnswerBar(QFrame):
         font.setPointSizeF(font.pointSizeF() * 1.35)
         font.setBold(True)
         self.where.setFont(font)
+        self.where.setStyleSheet("QPushButton { padding: 1px 0; text-align: left; }")
         self.where.setToolTip("Copy the position of the selected tile (Ctrl+C)")
         self.which = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
         self.which.setProperty("small", True)
@@ -82,8 +83,13 @@ class AnswerBar(QFrame):
         self.sure.setFont(bold)
         self.sure.setTextFormat(Qt.TextFormat.PlainText)
         self.badge = Badge()
-        self.reasons = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
+        self.reasons = QLabel()
+        self.reasons.setTextFormat(Qt.TextFormat.PlainText)
+        self.reasons.setWordWrap(True)
+        self.reasons.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.reasons.setProperty("small", True)
+        self.reasons.setFixedHeight(2 * self.reasons.fontMetrics().lineSpacing())
+        self.reasons.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.claim_sign = QLabel()
         self.claim_sign.setPixmap(icon("claim", "claim").pixmap(20, 20))
         self.claim = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
@@ -109,9 +115,10 @@ class AnswerBar(QFrame):
         top.addWidget(self.formats)
         top.addStretch(1)
         left = QVBoxLayout()
-        left.setSpacing(0)
+        left.setSpacing(2)
         left.addLayout(top)
         left.addWidget(self.which)
+        left.addStretch(1)
         head = QHBoxLayout()
         head.setSpacing(GAP)
         head.addWidget(self.sure)
@@ -125,6 +132,7 @@ class AnswerBar(QFrame):
         words.setSpacing(2)
         words.addWidget(self.claim)
         words.addWidget(self.claim_note)
+        words.addStretch(1)
         row = QHBoxLayout(self)
         row.setContentsMargins(GAP, GAP // 2, GAP, GAP // 2)
         row.setSpacing(2 * GAP)
@@ -161,12 +169,26 @@ class AnswerBar(QFrame):
     def _refresh(self) -> None:
         state, candidate = self._session.current, self._session.candidate
         answer = None if state is None else state.answer
-        self.setVisible(answer is not None)
+        there = state is not None and answer is not None and candidate is not None
+        self.where.setEnabled(there)
+        for widget in (self.badge, self.formats, self.sure):
+            widget.setVisible(there)
         self.badge.repaint_colours()
         if state is not None and answer is not None and candidate is not None:
             self._show_where(answer, candidate)
             self._show_confidence(answer.confidence)
             self._show_claim(state, answer)
+        else:
+            self._show_nothing(state)
+
+    def _show_nothing(self, state: QueryState | None) -> None:
+        """The bar keeps its place, so that nothing jumps when the answer comes."""
+        failed = state is not None and state.problem is not None
+        self.where.setText("No position" if failed else "No position yet")
+        self.which.setText("" if state is None else state.path.name)
+        self.reasons.setText("")
+        for widget in (self.claim_sign, self.claim, self.claim_note):
+            widget.hide()
 
     def _show_where(self, answer: Location, candidate: Candidate) -> None:
         words = position_text(candidate.position, self.style_of_positions)

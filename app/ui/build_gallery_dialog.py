@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -88,7 +87,9 @@ class BuildGalleryDialog(QDialog):
         sizes.addWidget(QLabel("Overlap"))
         sizes.addWidget(self.overlap)
         sizes.addStretch(1)
-        form.addRow("&Tile size", sizes)
+        size_label = QLabel("&Tile size")
+        size_label.setBuddy(self.tile_size)
+        form.addRow(size_label, sizes)
         form.addRow("", self.explain)
         form.addRow("&Name", self.name)
         target = _button("folder", "Choose where the gallery goes…", self._on_choose_target)
@@ -102,8 +103,6 @@ class BuildGalleryDialog(QDialog):
             ("Licence or attribution of the imagery", self.licence),
         ):
             widget.setAccessibleName(label)
-        line = QFrame()
-        line.setFrameShape(QFrame.Shape.HLine)
         note = QLabel(
             "Building goes on in the background, and photos can be located meanwhile. "
             "It can be cancelled; building the same again goes on where it stopped."
@@ -115,7 +114,6 @@ class BuildGalleryDialog(QDialog):
         column.setSpacing(GAP + 4)
         column.addLayout(form)
         column.addWidget(note)
-        column.addWidget(line)
         column.addWidget(self.problem)
         column.addWidget(self.buttons)
 

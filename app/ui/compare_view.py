@@ -29,8 +29,10 @@ from app.ui.theme import GAP, icon
 class PicturePane(QFrame):
     """A titled picture with its zoom buttons; fetches what it is told to show."""
 
-    def __init__(self, name: str, pictures: Pictures) -> None:
+    def __init__(self, name: str, pictures: Pictures, *, title_share: int) -> None:
+        """``title_share``: tenths of the head that the title may take from the note."""
         super().__init__()
+        self._title_share = title_share
         self._pictures = pictures
         self._picture: Ask | None = None
         self._map: Ask | None = None
@@ -59,8 +61,8 @@ class PicturePane(QFrame):
         row = QHBoxLayout(head)
         row.setContentsMargins(GAP, 2, 2, 2)
         row.setSpacing(GAP)
-        row.addWidget(self.title, 3)
-        row.addWidget(self.note, 2)
+        row.addWidget(self.title, self._title_share)
+        row.addWidget(self.note, 10 - self._title_share)
         row.addWidget(self.percent)
         for picture, words, act in (
             ("fit", "Fit to window (Ctrl+F)", self.view.fit),
@@ -125,8 +127,8 @@ class CompareView(QWidget):
         self._session = session
         self._query_view: View | None = None
         self._state: ExplainState | None = None
-        self.query = PicturePane("Query", pictures)
-        self.tile = PicturePane("Tile", pictures)
+        self.query = PicturePane("Query", pictures, title_share=6)
+        self.tile = PicturePane("Tile", pictures, title_share=4)
         split = QSplitter()
         split.setChildrenCollapsible(False)
         split.addWidget(self.query)
@@ -233,8 +235,8 @@ class CompareView(QWidget):
             self.tile.note.setText("")
             self.tile.show_path(None, "The best tile appears here.")
         else:
-            self.tile.title.setText(f"Rank {candidate.rank}: {candidate.tile}")
-            self.tile.note.setText(str(candidate.position))
+            self.tile.title.setText(f"Rank {candidate.rank}")
+            self.tile.note.setText(candidate.tile)
             self.tile.show_path(candidate.thumbnail, "Loading the tile…")
         self._show_compass()
 

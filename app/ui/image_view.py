@@ -336,6 +336,7 @@ class ImageView(QWidget):
             share = (0.5 + (45 * i - heading_deg) / 360) % 1.0
             x = frame.left() + share * frame.width()
             painter.setPen(QColor("#ff9d3c") if name == "N" else INK)
+            x = min(max(x, strip.left() + 12), strip.right() - 12) if strip.left() <= x else x
             box = QRectF(x - 20, strip.top(), 40, height)
             painter.drawText(box, int(Qt.AlignmentFlag.AlignCenter), name)
 

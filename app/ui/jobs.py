@@ -152,7 +152,7 @@ class JobsBar(QWidget):
         self.more.setAccessibleName("All running jobs")
         self.more.setToolTip("Show all running jobs")
         row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        row.setContentsMargins(GAP, 0, 0, 0)
         row.setSpacing(GAP // 2)
         for widget in (self.label, self.bar, self.cancel, self.more):
             row.addWidget(widget)

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 
 from app.card import Card
 from app.manifest import Manifest
+from app.ui.elided import ElidedLabel
 from app.ui.library import CheckpointEntry, GalleryEntry, Library
 from app.ui.theme import GAP, icon
 
@@ -153,11 +154,12 @@ class DetailsPopup(QFrame):
         form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
         for name, words in rows:
             if words:
-                form.addRow(_words(name, small=True), _words(words, small=False))
+                form.addRow(_words(name, small=True), _value(name, words))
         area = QScrollArea()
         area.setWidget(body)
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         title = QLabel(_title(entry))
         title.setTextFormat(Qt.TextFormat.PlainText)
         title.setContentsMargins(2 * GAP, 2 * GAP, 2 * GAP, 0)
@@ -172,15 +174,20 @@ class DetailsPopup(QFrame):
         room = self.screen().availableSize()
         self.setFixedWidth(min(520, room.width() - 40))
         self.setMaximumHeight(room.height() - 120)
-        height = body.heightForWidth(self.width() - 24)
-        area.setMinimumHeight(min(height, room.height() - 200))
+        body.setFixedWidth(self.width() - 2)
+        height = form.totalHeightForWidth(body.width())
+        area.setMinimumHeight(min(height + GAP, room.height() - 200))
 
 
 def _rows(entry: Entry) -> list[tuple[str, str]]:
     if entry.problem is not None:
         return [("Problem", entry.problem.title), ("What to do", entry.problem.hint)]
     if isinstance(entry, CheckpointEntry) and entry.card is not None:
-        return [*_card_rows(entry.card), ("SHA-256", entry.sha256), ("File", str(entry.path))]
+        return [
+            *_card_rows(entry.card),
+            ("SHA-256", _in_two(entry.sha256)),
+            ("File", str(entry.path)),
+        ]
     if isinstance(entry, GalleryEntry) and entry.manifest is not None:
         return [*_manifest_rows(entry.manifest), ("Folder", str(entry.path))]
     return []
@@ -243,6 +250,17 @@ def _button(picture: str, words: str) -> QToolButton:
     button.setToolTip(words)
     button.setAccessibleName(words)
     return button
+
+
+def _in_two(words: str) -> str:
+    return f"{words[:32]}\n{words[32:]}" if words else ""
+
+
+def _value(name: str, words: str) -> QLabel:
+    """Paths have no place to break a line at: they are shortened, the tooltip has them whole."""
+    if name in ("File", "Folder", "Imagery"):
+        return ElidedLabel(words)
+    return _words(words, small=False)
 
 
 def _words(words: str, *, small: bool) -> QLabel:

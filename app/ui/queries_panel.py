@@ -26,6 +26,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.ui.map_marks import length_text
 from app.ui.pictures import Ask, Pictures
 from app.ui.session import LocateSession, QueryState, Step
 from app.ui.theme import GAP, ColourRole, colour, colours, draw_icon, icon
@@ -49,8 +50,7 @@ def state_words(state: QueryState) -> str:
     match state.step:
         case "located" if state.answer is not None:
             confidence = state.answer.confidence
-            share = f"{confidence.best_probability:.0%} within {confidence.radius_m:.0f} m"
-            return f"{share}, score {state.answer.best.score:.2f}"
+            return f"{confidence.best_probability:.0%} within {length_text(confidence.radius_m)}"
         case "problem" if state.problem is not None:
             return state.problem.title
         case "waiting":
@@ -137,6 +137,8 @@ class QueriesModel(QAbstractListModel):
 
 def _tooltip(state: QueryState) -> str:
     words = [str(state.path), state_words(state)]
+    if state.answer is not None:
+        words.append(f"score {state.answer.best.score:.3f}")
     if state.problem is not None and state.problem.hint:
         words.append(state.problem.hint)
     return "\n".join(words)

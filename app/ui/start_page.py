@@ -140,16 +140,16 @@ class StartPage(QScrollArea):
         photos.setProperty("primary", True)
         photos.setDefault(True)
         photos.clicked.connect(self.open_photos)
-        folder = QPushButton(icon("folder"), "Open folder…")
+        folder = QPushButton("Open folder…")
         folder.clicked.connect(self.open_folder)
-        build = QPushButton(icon("build"), "Build a gallery…")
+        build = QPushButton("Build a gallery…")
         build.clicked.connect(self.build_gallery)
         hint = QLabel("or drop files and folders anywhere, or paste a picture")
         hint.setProperty("small", True)
         row = QHBoxLayout()
         row.setSpacing(GAP)
         for button in (photos, folder, build):
-            button.setMinimumHeight(36)
+            button.setMinimumSize(120, 36)
             row.addWidget(button)
         row.addSpacing(GAP)
         row.addWidget(hint, 1)
@@ -196,6 +196,7 @@ class _RecentList(QWidget):
         self._shown = items
         while (item := self._rows.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
+                widget.hide()  # at once; it is deleted when the loop comes round
                 widget.deleteLater()
         if not items:
             empty = QLabel(self._empty)

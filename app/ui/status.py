@@ -44,9 +44,9 @@ class StatusBar(QStatusBar):
         self.setSizeGripEnabled(False)
         self.jobs = JobsBar(jobs)
         self.pointer = StatusField("Position under the pointer, WGS84", "pointer", 30)
-        self.gallery = StatusField("Gallery", "gallery", 30)
-        self.checkpoint = StatusField("Checkpoint", "checkpoint", 34)
-        self.device = StatusField("Device", "device", 20)
+        self.gallery = StatusField("Gallery", "gallery", 40)
+        self.checkpoint = StatusField("Checkpoint", "checkpoint", 44)
+        self.device = StatusField("Device", "device", 24)
         self.addWidget(self.jobs, 1)
         for field in (self.pointer, self.gallery, self.checkpoint, self.device):
             self.addPermanentWidget(field)

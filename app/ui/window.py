@@ -24,6 +24,7 @@ from PySide6.QtWidgets import (
     QSizePolicy,
     QStackedWidget,
     QToolBar,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -143,6 +144,10 @@ class MainWindow(QMainWindow):
         for name in ("options", "theme", "help"):
             bar.addAction(self.actions_by_name[name])
         self.addToolBar(bar)
+        for name in ("open_photos", "build_gallery"):  # where to begin is said in words
+            button = bar.widgetForAction(self.actions_by_name[name])
+            if isinstance(button, QToolButton):
+                button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
 
     def _acts(self) -> dict[str, Callable[[], object]]:
         session, bench = self._rooms.session, self.bench

@@ -146,16 +146,20 @@ def heat(seed, size=(60, 80)):
 class Scene:
     """Answers about photos that do not exist, with pictures that do."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, *, shrink: int = 1):
+        """``shrink`` divides the pictures' sides: small ones will do where nobody looks."""
+        self.folder, self.shrink = folder, shrink
         self.checkpoint = folder / "sample4geo-drone.safetensors"
         self.gallery = folder / "galleries" / "demo-city"
         self._tiles: dict[int, Path] = {}
 
+    def _draw(self, seed, size, *, tilt=0.0):
+        return city(seed, (size[0] // self.shrink, size[1] // self.shrink), tilt=tilt)
+
     def tile(self, n):
         if n not in self._tiles:
             path = self.folder / f"tile{n}.jpg"
-            city(100 + n, (256, 256)).save(path, quality=88)
+            self._draw(100 + n, (256, 256)).save(path, quality=88)
             self._tiles[n] = path
         return self._tiles[n]
 
@@ -164,7 +168,7 @@ class Scene:
         preview = self.folder / f"preview-{seed}-{kind}.jpg"
         if not preview.exists():
             size = (512, 1024) if kind == "panorama" else (750, 1000)
-            city(seed, size, tilt=0.35).save(preview, quality=88)
+            self._draw(seed, size, tilt=0.35).save(preview, quality=88)
         place = Claim(LatLon(HERE.lat + 4e-4, HERE.lon + 3e-4), "EXIF GPS", "2026-08-02 11:14:03")
         return QueryRead(
             photo=photo,
@@ -233,9 +237,7 @@ class Scene:
                     heat(7 * i + len(side), (60, 80) if side == "query" else (64, 64)).save(path)
                 found.append(Heatmap(path, name, 0.03 * i, 1.84 + i))
             maps[side] = tuple(found)
-        rank = next(
-            (n for n in self._tiles if f"r{12 + n:03d}c{7 + 2 * n:03d}" == request.tile), 0
-        )
+        rank = next((n for n in self._tiles if f"r{12 + n:03d}c{7 + 2 * n:03d}" == request.tile), 0)
         return Explanation(
             photo=request.photo,
             tile=request.tile,

@@ -1,0 +1,89 @@
+"""What every test of the window stands on: no freeze, no thread left, an engine that is a list."""
+
+import gc
+
+import pytest
+from PySide6.QtCore import QCoreApplication, QEvent, QSettings, QThread, QThreadPool
+
+from app.settings import Settings
+from app.ui.building import BuildSession
+from app.ui.jobs import Jobs
+from app.ui.library import Library
+from app.ui.preferences import Preferences
+from app.ui.session import LocateSession
+from app.ui.theme import apply_theme
+from app.ui.window import MainWindow, Rooms
+from tests.stall import StallMeter
+from tests.ui.scene import Scene, ScriptedEngine
+
+FREEZE_S = 0.5
+
+
+@pytest.fixture(autouse=True)
+def never_frozen(qapp):
+    """Fails a test in which the event loop stood still for more than half a second."""
+    meter = StallMeter()
+    meter.start()
+    yield
+    stall = meter.stop()
+    assert stall.seconds <= FREEZE_S, f"the event loop stood still: {stall}"
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left(qapp):
+    """Fails a test that leaves a QThread running or work in the global pool."""
+    yield
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    running = [t for t in gc.get_objects() if isinstance(t, QThread) and t.isRunning()]
+    running = [t for t in running if t is not QThread.currentThread() and t is not qapp.thread()]
+    assert running == []
+    assert QThreadPool.globalInstance().activeThreadCount() == 0
+
+
+@pytest.fixture
+def engine(qapp):
+    return ScriptedEngine()
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory):
+    """Pictures are drawn once for all tests."""
+    made = Scene(tmp_path_factory.mktemp("scene"), shrink=4)
+    made.write_library()
+    return made
+
+
+@pytest.fixture
+def rooms(engine):
+    rooms = Rooms(
+        session=LocateSession(engine),
+        library=Library(engine),
+        builds=BuildSession(engine),
+        jobs=Jobs(engine),
+        preferences=Preferences(Settings(theme="light")),
+    )
+    yield rooms
+    rooms.library.close()
+    rooms.preferences.close()
+
+
+@pytest.fixture
+def window(qtbot, qapp, rooms, tmp_path):
+    """Shown, without a map, remembering its layout in a file of the test."""
+    apply_theme(qapp, "light")
+    layout = QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat)
+    window = MainWindow(rooms, layout=layout)
+    qtbot.addWidget(window)
+    window.resize(1280, 800)
+    window.show()
+    yield window
+    window.shutdown()
+
+
+@pytest.fixture
+def chosen(qtbot, rooms, scene):
+    """The scene's checkpoint and gallery are in use."""
+    rooms.library.choose(checkpoint=scene.checkpoint, gallery=scene.gallery)
+    qtbot.waitUntil(
+        lambda: rooms.library.gallery is not None and bool(rooms.library.checkpoint.sha256)
+    )
