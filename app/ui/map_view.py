@@ -62,6 +62,7 @@ class MapView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setMinimumSize(200, 150)
+        self._gallery: tuple[Path | None, Manifest | None] = None, None
         self._ground = Ground()
         self._candidates: tuple[Candidate, ...] = ()
         self._claim: Claim | None = None
@@ -92,6 +93,9 @@ class MapView(QWidget):
 
     def show_gallery(self, folder: Path | None, manifest: Manifest | None) -> None:
         """Put the gallery's imagery and outline under the pins; (None, None) takes them away."""
+        if (folder, manifest) == self._gallery:
+            return  # the user's view stays
+        self._gallery = folder, manifest
         basemap, self._problem = None, ""
         try:
             basemap = None if folder is None else find_basemap(folder)

@@ -339,7 +339,7 @@
       pick(Number(event.target.dataset.rank));
     }
   });
-  map.setMaxZoom(MAX_ZOOM);
+  map.setMaxZoom(MAX_ZOOM).setMinZoom(1); // else the imagery would hold the zoom to its own
   map.on("moveend", drawGrid);
   map.on("movestart", () => { wanted = null; });
   map.on("resize", () => fit(wanted));

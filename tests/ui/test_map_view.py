@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -372,8 +373,18 @@ def test_without_imagery_a_grid_stands_in(view, tmp_path):
         view.show_gallery(tmp_path, MANIFEST)
         assert ask(view, labels) >= 2
     finally:
-        view.show_gallery(write_gallery(tmp_path), MANIFEST)
+        view.show_gallery(write_gallery(tmp_path / "whole"), MANIFEST)
     assert ask(view, labels) == 0
+
+
+def test_the_same_gallery_again_leaves_the_users_view(view, tmp_path):
+    folder = write_gallery(tmp_path)
+    view.show_gallery(folder, MANIFEST)
+    ask(view, "map_skyfix.setView([1, 2], 9, {animate: false}) && 1")
+    view.show_gallery(folder, MANIFEST)
+    assert ask(view, "map_skyfix.getZoom()") == 9
+    view.show_gallery(folder, replace(MANIFEST, created="2026-02-02T00:00:00Z"))  # built anew
+    assert ask(view, "map_skyfix.getZoom()") > 9
 
 
 def test_a_damaged_basemap_is_told_above_the_map(view, tmp_path, caplog):
