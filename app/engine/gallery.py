@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float16, UInt8
+from jaxtyping import Float, Float16, Shaped, UInt8
 
 from app.engine.photos import read_rgb
 from app.engine.rasters import Imagery, open_imagery, to_latlon
@@ -187,9 +187,9 @@ def sha256_of(path: Path) -> str:
         raise UserError(f"{path} cannot be read: {error.strerror}", "Check its rights.") from error
 
 
-def _map_descriptors(folder: Path) -> Float16[np.ndarray, "n d"]:
+def _map_descriptors(folder: Path) -> Shaped[np.ndarray, "..."]:
     try:
-        mapped: Float16[np.ndarray, "n d"] = np.load(
+        mapped: Shaped[np.ndarray, ...] = np.load(
             folder / DESCRIPTORS, mmap_mode="r", allow_pickle=False
         )
     except (OSError, ValueError) as error:

@@ -13,13 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from app import __version__
+from app.card import Card, View
 from app.engine.basemap import write_basemap
-from app.engine.checkpoints import Checkpoint
 from app.engine.gallery import (
     BASEMAP,
     DESCRIPTORS,
@@ -51,17 +53,32 @@ JPEG_QUALITY = 80
 Source = RasterSource | PicturesSource
 
 
+@runtime_checkable
+class Describer(Protocol):
+    """What is asked of a checkpoint; ``checkpoints.Checkpoint`` is one."""
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def card(self) -> Card: ...
+
+    def describe(
+        self, pictures: UInt8[np.ndarray, "n h w 3"], view: View, *, batch: int = 32
+    ) -> Float32[np.ndarray, "n d"]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     request: BuildGallery
-    checkpoint: Checkpoint
+    checkpoint: Describer
     tile_size_m: float
     size: tuple[int, int]  # of the network's satellite input
     target: Target
 
 
 def build_gallery(
-    request: BuildGallery, checkpoint: Checkpoint, report: Report = ignore
+    request: BuildGallery, checkpoint: Describer, report: Report = ignore
 ) -> GalleryBuilt:
     """Goes on where an unfinished build of the same request stopped; a differing one starts anew.
 
@@ -146,7 +163,7 @@ def _describe_tiles(plan: _Plan, source: Source, journal: Journal, report: Repor
     return described
 
 
-def _describe_batch(checkpoint: Checkpoint, batch: list[Cut], journal: Journal) -> float:
+def _describe_batch(checkpoint: Describer, batch: list[Cut], journal: Journal) -> float:
     """Seconds that it took."""
     started = time.perf_counter()
     pictures = np.stack([cut.picture for cut in batch])
@@ -214,7 +231,7 @@ def _write_thumbnail(path: Path, cut: Cut) -> None:
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     small = cv2.resize(cut.picture, side, interpolation=cv2.INTER_AREA)
     quality = (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
-    found, code = cv2.imencode(".jpg", small[..., ::-1], quality)
+    found, code = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)
     assert found
     path.write_bytes(code.tobytes())
 

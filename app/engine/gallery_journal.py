@@ -9,7 +9,6 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,8 @@ class Journal:
     def add(self, tiles: Sequence[Tile], descriptors: Float16[np.ndarray, "n d"]) -> None:
         """All or none."""
         rows = [
-            (*astuple(tile), row.tobytes()) for tile, row in zip(tiles, descriptors, strict=True)
+            (t.tile, t.row, t.col, t.x, t.y, t.lat, t.lon, t.valid_share, t.file, row.tobytes())
+            for t, row in zip(tiles, descriptors, strict=True)
         ]
         with self._db:
             self._db.executemany("INSERT INTO tiles VALUES (?,?,?,?,?,?,?,?,?,?)", rows)

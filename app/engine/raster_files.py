@@ -226,6 +226,9 @@ def _valid(
 
 
 def _spread(source: Any) -> list[Window]:
+    if source.width * source.height <= (_SAMPLES * _SAMPLE_PX) ** 2:
+        return [Window(0, 0, source.width, source.height)]
+
     def starts(length: int) -> list[int]:
         last = max(length - _SAMPLE_PX, 0)
         return sorted({round(last * i / (_SAMPLES - 1)) for i in range(_SAMPLES)})

@@ -12,7 +12,7 @@ import os
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import cv2
 import numpy as np
@@ -108,7 +108,7 @@ class Imagery:
             )
         return files.utm_of(self.area.centre)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Imagery":
         return self
 
     def __exit__(
@@ -280,9 +280,8 @@ class Imagery:
             scaled = (bands.astype(np.float32) - low) * (255 / (high - low)) + 0.5
             scaled[:, ~valid] = 0
             bands = scaled.clip(0, 255).astype(np.uint8)
-        if len(bands) == 1:
-            bands = np.repeat(bands, 3, axis=0)
-        pixels = np.ascontiguousarray(bands.transpose(1, 2, 0))
+        red, *others = bands
+        pixels = cv2.merge([red, *(others or (red, red))])  # thrice as fast as numpy's transpose
         if not valid.all():
             pixels[~valid] = 0
         return pixels, valid

@@ -59,11 +59,15 @@ class Tile:
 
 
 def write_tiles(path: Path, tiles: Iterable[Tile], *, crs: str, tile_size_m: float) -> None:
-    """``path`` must not exist. Raises sqlite3.Error (a full disk and the like)."""
+    """``path`` must not exist; a crash leaves it broken: write it elsewhere, then rename.
+
+    Raises sqlite3.Error (a full disk and the like).
+    """
     srs = _Srs.of(crs)
     half = tile_size_m / 2
     with closing(sqlite3.connect(path)) as db, db:
         db.executescript(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
             f"PRAGMA application_id = {_GPKG}; PRAGMA user_version = {_VERSION};" + _SCHEMA
         )
         for row in (_UNDEFINED_CARTESIAN, _UNDEFINED_GEOGRAPHIC, _Srs.of("EPSG:4326"), srs):
