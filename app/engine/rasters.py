@@ -24,6 +24,7 @@ from app.errors import UserError
 from app.geo import LatLon
 
 import rasterio  # isort: skip
+from rasterio._err import CPLE_BaseError  # isort: skip
 from rasterio.crs import CRS  # isort: skip
 from rasterio.enums import ColorInterp, Resampling  # isort: skip
 from rasterio.errors import RasterioError  # isort: skip
@@ -160,16 +161,18 @@ class Imagery:
         level = max((n for n in self._levels if n <= shrink * (1 + _FAR)), default=0)
         shrink /= max(level, 1)
         resampling = Resampling.average if shrink > 1 else Resampling.bilinear
+        source = self._source(self._levels.index(level) if level else None)
         try:
             with rasterio.Env(**files.OPTIONS):
-                source = self._source(self._levels.index(level) if level else None)
                 if self._palette is not None:
                     return self._read_palette(source, box, size, crs, shrink)
                 window = self._window_inside(source, box, size) if crs is None else None
                 if window is not None:
                     return self._finish(*self._read_direct(source, window, size, resampling))
                 return self._finish(*self._read_warped(source, box, size, crs, resampling))
-        except RasterioError as error:
+        except (RasterioError, CPLE_BaseError) as error:
+            with contextlib.suppress(CPLE_BaseError):
+                _ = source.colorinterp  # GDAL keeps the error, and tells it once more: now
             why = files.first_line(error)
             raise UserError(
                 f"{self.path.name} cannot be read at {self._place(box, crs)} ({why})",
@@ -230,18 +233,18 @@ class Imagery:
     ) -> tuple[Shaped[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
         height, width = size
         has_alpha = ColorInterp.alpha in source.colorinterp
-        with WarpedVRT(
-            source,
-            src_crs=self._own_crs,
-            crs=crs or self._own_crs,
-            transform=Affine(
+        options = {
+            "src_crs": self._own_crs,
+            "crs": crs or self._own_crs,
+            "transform": Affine(
                 (box[2] - box[0]) / width, 0, box[0], 0, (box[1] - box[3]) / height, box[3]
             ),
-            width=width,
-            height=height,
-            resampling=resampling,
-            add_alpha=not has_alpha,
-        ) as warped:
+            "width": width,
+            "height": height,
+            "resampling": resampling,
+            "add_alpha": not has_alpha,
+        }
+        with WarpedVRT(source, **options) as warped:
             alpha = warped.colorinterp.index(ColorInterp.alpha) + 1
             read = warped.read([*self._channels, alpha])
         return read[:-1], read[-1] > 0
