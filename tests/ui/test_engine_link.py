@@ -10,8 +10,15 @@ import pytest
 
 from app.messages import BuildGallery, OpenGallery, Problem, Progress
 from app.ui.engine_link import EngineLink
+from tests.stall import StallMeter
 
+FREEZE_S = 0.5
 START_MS = 60_000  # a busy machine needs a while to start Python
+
+
+@pytest.fixture(autouse=True)
+def never_frozen():
+    """Not here: closing may take two seconds, when no window is there any more to freeze."""
 
 
 @pytest.fixture
@@ -35,8 +42,11 @@ def nothing_there(folder):
 def test_a_request_ends_in_one_outcome_on_the_gui_thread(qtbot, link, tmp_path):
     told, threads = collect(link), []
     link.told.connect(lambda event: threads.append(threading.current_thread()))
+    meter = StallMeter()
+    meter.start()
     job = link.send(nothing_there(tmp_path))
     qtbot.waitUntil(lambda: bool(told) and isinstance(told[-1].body, Problem), timeout=START_MS)
+    assert meter.stop().seconds < FREEZE_S
     assert isinstance(told[0].body, Progress)
     assert {event.job for event in told} == {job}
     assert set(threads) == {threading.main_thread()}
