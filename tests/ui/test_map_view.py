@@ -84,8 +84,13 @@ def surface(view: MapView):
 
 
 @pytest.fixture(scope="module")
-def shared_view(qapp, tmp_path_factory):
-    folder = write_gallery(tmp_path_factory.mktemp("galleries") / "four colours")
+def folder(tmp_path_factory):
+    """Galleries are written here once: in a test it would count as a stall of the window."""
+    return write_gallery(tmp_path_factory.mktemp("galleries") / "four colours")
+
+
+@pytest.fixture(scope="module")
+def shared_view(qapp, folder):
     view = MapView()
     view.resize(700, 600)
     readied = []
@@ -114,12 +119,12 @@ def view(shared_view, caplog):
 
 
 @pytest.fixture
-def fresh_view(qtbot, tmp_path):
-    """Not shown yet, on a gallery of its own; for tests that end its process."""
+def fresh_view(qtbot, folder):
+    """Not shown yet; for tests that end its process."""
     view = MapView()
     qtbot.addWidget(view)
     view.resize(500, 400)
-    view.show_gallery(write_gallery(tmp_path / "gallery"), MANIFEST)
+    view.show_gallery(folder, MANIFEST)
     yield view
     view.shutdown()
 
@@ -366,35 +371,36 @@ def test_dark_dresses_the_page(view):
     assert max(int(part) for part in dark[4:-1].split(",")) < 60
 
 
-def test_without_imagery_a_grid_stands_in(view, tmp_path):
+def test_without_imagery_a_grid_stands_in(view, folder, tmp_path):
     labels = 'document.querySelectorAll(".grid-label").length'
     assert ask(view, labels) == 0
     try:
         view.show_gallery(tmp_path, MANIFEST)
         assert ask(view, labels) >= 2
     finally:
-        view.show_gallery(write_gallery(tmp_path / "whole"), MANIFEST)
+        view.show_gallery(folder, MANIFEST)
     assert ask(view, labels) == 0
 
 
-def test_the_same_gallery_again_leaves_the_users_view(view, tmp_path):
-    folder = write_gallery(tmp_path)
-    view.show_gallery(folder, MANIFEST)
+def test_the_same_gallery_again_leaves_the_users_view(view, folder):
     ask(view, "map_skyfix.setView([1, 2], 9, {animate: false}) && 1")
     view.show_gallery(folder, MANIFEST)
     assert ask(view, "map_skyfix.getZoom()") == 9
-    view.show_gallery(folder, replace(MANIFEST, created="2026-02-02T00:00:00Z"))  # built anew
-    assert ask(view, "map_skyfix.getZoom()") > 9
+    try:
+        view.show_gallery(folder, replace(MANIFEST, created="2026-02-02T00:00:00Z"))  # built anew
+        assert ask(view, "map_skyfix.getZoom()") > 9
+    finally:
+        view.show_gallery(folder, MANIFEST)
 
 
-def test_a_damaged_basemap_is_told_above_the_map(view, tmp_path, caplog):
+def test_a_damaged_basemap_is_told_above_the_map(view, folder, tmp_path, caplog):
     (tmp_path / "basemap.mbtiles").write_bytes(b"junk" * 300)
     try:
         view.show_gallery(tmp_path, MANIFEST)
         assert "cannot be read" in view._notice.text()
         assert view._notice.isVisible()
     finally:
-        view.show_gallery(write_gallery(tmp_path / "whole"), MANIFEST)
+        view.show_gallery(folder, MANIFEST)
     assert not view._notice.isVisible()
     caplog.clear()
 
