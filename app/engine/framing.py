@@ -69,11 +69,22 @@ def panorama_rows(photo_size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _shrunk(image: UInt8[np.ndarray, "h w 3"], scale: float) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """By area averages, so that the warp that follows samples about pixel for pixel."""
+    """By area averages, so that the warp that follows samples about pixel for pixel.
+
+    First by a whole factor, which is several times as fast; what does not fill a whole cell is
+    left out evenly at both ends: less than a pixel of the result.
+    """
     if scale >= 1:
         return image
     height, width = image.shape[:2]
-    new = (max(1, round(width * scale)), max(1, round(height * scale)))
+    factor = int(1 / scale)
+    rows, columns = height // factor, width // factor
+    if factor > 1:
+        top, left = (height - rows * factor) // 2, (width - columns * factor) // 2
+        whole = image[top : top + rows * factor, left : left + columns * factor]
+        image = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
+    rest = scale * factor
+    new = (max(1, round(columns * rest)), max(1, round(rows * rest)))
     return np.asarray(cv2.resize(image, new, interpolation=cv2.INTER_AREA))
 
 

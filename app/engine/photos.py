@@ -289,7 +289,7 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
                 return _transformed(picture, profile)
         except (ImageCms.PyCMSError, OSError, ValueError):
             pass  # a broken profile: every viewer shows such a picture without it
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _transformed(picture: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:

@@ -1,0 +1,129 @@
+"""Real drone photos on a real satellite map: how often is the place found?
+
+    python -m benchmarks.real_drone --data DIR [--checkpoint C] [--tile-size-m 100]
+
+DIR holds ``map.tif``, ``photos/`` and ``truth.csv`` (file, lat, lon). Each photo is located with
+its heading unknown and with the heading of its own metadata. Peers in the same table: chance
+(a tile drawn at random) and an ImageNet backbone without any training on pairs.
+"""
+
+import argparse
+import csv
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.engine.gallery_build import build_gallery
+from app.engine.importers import imagenet_lite0_checkpoint
+from app.engine.locate import locate
+from app.engine.shelf import Shelf
+from app.geo import LatLon
+from app.messages import BuildGallery, Locate, UserError
+
+RADII_M = (25.0, 50.0, 100.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; ``errors_m`` one a photo, or one a photo and tile for chance."""
+
+    method: str
+    heading: str
+    errors_m: np.ndarray
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        shares = "".join(f"{(self.errors_m <= r).mean():>8.1%}" for r in RADII_M)
+        pace = "" if self.seconds is None else f"{self.seconds:>9.2f}"
+        return f"{self.method:<34}{self.heading:<9}{shares}{np.median(self.errors_m):>10.0f}{pace}"
+
+
+def main() -> None:
+    args = _arguments()
+    truth = _truth(args.data)
+    with tempfile.TemporaryDirectory(prefix="skyfix-real-") as work:
+        imagenet = Path(work) / "imagenet.safetensors"
+        imagenet_lite0_checkpoint(imagenet)
+        checkpoints = [("ImageNet backbone, no training", imagenet)]
+        if args.checkpoint is not None:
+            checkpoints.append((args.checkpoint.stem, args.checkpoint))
+        shelf = Shelf(args.device, Path(work) / "cache", max_descriptors=0)
+        for number, (method, checkpoint) in enumerate(checkpoints):
+            gallery = Path(work) / f"gallery{number}"
+            _build(args, checkpoint, gallery, shelf)
+            if number == 0:
+                _print_head(args, shelf, gallery, truth)
+            for row in _rows(args.data, truth, method, checkpoint, gallery, shelf):
+                print(row, flush=True)
+
+
+def _build(args: argparse.Namespace, checkpoint: Path, gallery: Path, shelf: Shelf) -> None:
+    request = BuildGallery(
+        source=args.data / "map.tif",
+        checkpoint=checkpoint,
+        gallery=gallery,
+        tile_size_m=args.tile_size_m,
+        overlap=args.overlap,
+    )
+    build_gallery(request, shelf.checkpoint(checkpoint))
+
+
+def _print_head(
+    args: argparse.Namespace, shelf: Shelf, gallery: Path, truth: dict[str, LatLon]
+) -> None:
+    tiles = shelf.gallery(gallery)
+    print(
+        f"{args.data.name}: {len(truth)} photos, {len(tiles.ids)} tiles of {args.tile_size_m:g} m "
+        f"with overlap {args.overlap:g}; error = rank 1's centre to the truth of truth.csv"
+    )
+    radii = "".join(f"{f'<{r:.0f} m':>8}" for r in RADII_M)
+    print(f"{'method':<34}{'heading':<9}{radii}{'median m':>10}{'s/photo':>9}")
+    centres = [LatLon(float(lat), float(lon)) for lat, lon in tiles.latlon]
+    chance = np.array([[place.metres_to(c) for c in centres] for place in truth.values()])
+    print(Row("chance (a tile at random)", "-", chance.ravel()))
+
+
+def _rows(
+    data: Path,
+    truth: dict[str, LatLon],
+    method: str,
+    checkpoint: Path,
+    gallery: Path,
+    shelf: Shelf,
+) -> Iterator[Row]:
+    for heading, use_heading in (("unknown", False), ("known", True)):
+        errors, started = [], time.perf_counter()
+        for name, place in truth.items():
+            request = Locate(data / "photos" / name, gallery, checkpoint, use_heading=use_heading)
+            errors.append(place.metres_to(locate(request, shelf).best.position))
+        yield Row(method, heading, np.array(errors), (time.perf_counter() - started) / len(truth))
+
+
+def _truth(data: Path) -> dict[str, LatLon]:
+    with (data / "truth.csv").open(encoding="utf-8-sig", newline="") as file:
+        return {
+            row["file"]: LatLon(float(row["lat"]), float(row["lon"]))
+            for row in csv.DictReader(file)
+        }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, required=True, help="map.tif, photos/ and truth.csv")
+    parser.add_argument("--checkpoint", type=Path, help="beside the two peers")
+    parser.add_argument("--tile-size-m", type=float, default=100.0)
+    parser.add_argument("--overlap", type=float, default=0.75)
+    parser.add_argument("--device", default="auto")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (UserError, OSError) as error:
+        sys.exit(f"{error} {getattr(error, 'hint', '')}".rstrip())
