@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 from PySide6.QtCore import QObject, Signal, SignalInstance, Slot
 
-from app.engine.worker import serve
+from app.engine.worker import Answer, serve
 from app.messages import Cancel, EpochDone, Event, Problem, Progress, QueryRead, Request
 
 log = logging.getLogger(__name__)
@@ -30,10 +30,12 @@ class _Engine:
     def __init__(
         self,
         device: str,
+        answer: Answer | None,
         told: Callable[[Event], None],
         ended: Callable[[int | None], None],
     ) -> None:
-        self._device, self._told, self._ended = device, told, ended
+        self._with = (device, answer)
+        self._told, self._ended = told, ended
         self.outbox: SimpleQueue[tuple[int, Request] | Cancel | None] = SimpleQueue()
         self._wake_reader, self._wake = multiprocessing.Pipe(duplex=False)
         self.process: SpawnProcess | None = None
@@ -50,7 +52,7 @@ class _Engine:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         self.process = context.Process(
-            target=serve, args=(there, self._device), name="engine", daemon=True
+            target=serve, args=(there, *self._with), name="engine", daemon=True
         )
         self.process.start()
         there.close()
@@ -93,9 +95,16 @@ class EngineLink(QObject):
     _received = Signal(int, object)
     _closed = Signal(int, object)
 
-    def __init__(self, device: str = "auto", parent: QObject | None = None) -> None:
+    def __init__(
+        self,
+        device: str = "auto",
+        *,
+        answer: Answer | None = None,
+        parent: QObject | None = None,
+    ) -> None:
+        """``answer`` takes the place of the real engine in tests; a function of a module."""
         super().__init__(parent)
-        self._device = device
+        self._device, self._answer = device, answer
         self._received.connect(self._on_received)
         self._closed.connect(self._on_closed)
         self._ids = itertools.count(1)
@@ -140,7 +149,7 @@ class EngineLink(QObject):
         def ended(code: int | None) -> None:
             _emit(self._closed, mine, code)
 
-        return _Engine(self._device, told, ended)
+        return _Engine(self._device, self._answer, told, ended)
 
     @Slot(int, object)
     def _on_received(self, generation: int, event: Event) -> None:
