@@ -85,6 +85,19 @@ def test_256_patches_fall_into_runs_of_85_85_and_86_hottest_first():
     assert heat.values[rank == 2].min() >= heat.values[rank == 1].max()
 
 
+def test_heads_get_the_mean_patches_of_their_region_and_then_the_class_token():
+    net = build(SMALL).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        tokens = net.transformer(x)[0]
+        normed = net.transformer.norm(tokens)
+        *regions, whole = net.pool(x, "drone")
+    torch.testing.assert_close(whole[0], normed[0])
+    order = tokens[1:].mean(dim=1).argsort(descending=True)
+    for got, patches in zip(regions, order.split([5, 5, 6]), strict=True):
+        torch.testing.assert_close(got[0], normed[1:][patches].mean(dim=0))
+
+
 @pytest.mark.parametrize(("scale_by", "per"), [("width", 32), ("head", 16)])
 def test_products_are_scaled_by_the_width_as_the_pretrained_weights_want(scale_by, per):
     net = build({**SMALL, "scale_by": scale_by})

@@ -225,6 +225,15 @@ def test_group_attention_is_full_attention_that_stays_within_groups(rule):
         assert torch.allclose(attention.received(x), received, atol=1e-12)
 
 
+def test_blocks_take_turns_at_near_and_far_and_at_shifting():
+    def rules(kind: str) -> list[str]:
+        stages = meta("paper-university", attention=kind).transformer.layers
+        return [block.attn.rule for block in stages[2].blocks]
+
+    assert rules("glra") == ["near", "far"] * 3
+    assert rules("swin") == ["near", "shifted"] * 3
+
+
 def test_the_position_bias_depends_on_the_offset_and_its_sign_alone():
     bias = DynamicPositionBias(64, 2)(4).reshape(2, 4, 4, 4, 4)
     assert torch.equal(bias[:, 1, 1, 2, 3], bias[:, 0, 0, 1, 2])
@@ -270,6 +279,21 @@ def test_a_region_is_the_mean_of_its_tokens():
     for b in range(2):
         for i in range(3):
             assert torch.allclose(means[b, i], tokens[b][region[b] == i].mean(dim=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("fusion", [True, False])
+def test_the_last_head_gets_the_mean_of_the_whole_picture_fused_in_the_paper(fusion):
+    net = build({**SMALL, "fusion": fusion}).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        maps = net.transformer(x)
+        last = net.transformer.norm(maps[-1])
+        want = last.mean(dim=(1, 2))
+        if net.fusion is not None:
+            want = net.fusion((*maps[:-1], last)).flatten(2).mean(dim=2)
+        *regions, whole = net.pool(x, "drone")
+    torch.testing.assert_close(whole, want)
+    assert len(regions) == 3
 
 
 # --- losses
