@@ -35,9 +35,14 @@ def imagenet_lite0_checkpoint(path: Path, *, query_view: View = "drone") -> None
     config = {**preset_config("sample4geo", preset), "query_view": query_view}
     network = create("sample4geo", config)
     backbone = {k: v for k, v in published.items() if k not in LITE0_CLASSIFIER}
-    fitted = match_by_order(network.model.state_dict(), backbone, name=source.name)
-    network.model.load_state_dict(fitted, strict=True)
-    sizes = {view: network.input_size(view) for view in (query_view, "satellite")}
+    fresh = network.state_dict()
+    wanted = {k: v for k, v in fresh.items() if k.startswith("model.")}
+    fitted = match_by_order(wanted, backbone, name=source.name)
+    network.load_state_dict({**fresh, **fitted}, strict=True)
+    sizes: dict[str, tuple[int, int]] = {
+        query_view: network.input_size(query_view),
+        "satellite": network.input_size("satellite"),
+    }
     card = Card(
         network="sample4geo",
         config=config,

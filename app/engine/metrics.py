@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-Ranks = Int[np.ndarray, " p"]
+Ranks = Int[np.ndarray, " _"]  # each query has its own number of them
 
 
 def ranks_of(scores: Float[np.ndarray, " n"], positives: Shaped[np.ndarray, " p"]) -> Ranks:

@@ -40,6 +40,7 @@ SPECS = (
             "tiny-street": {**_LITE0, "query_view": "street", "query_size": (96, 384)},
             "smallest": {  # for trials of a data set or a machine: seconds, not hours
                 "backbone": "test_efficientnet",
+                "drop_path_rate": 0.1,
                 "query_view": "drone",
                 "query_size": (64, 64),
                 "satellite_size": (64, 64),
