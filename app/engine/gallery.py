@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -80,10 +80,17 @@ class Gallery:
 
     def footprint(self, i: int) -> tuple[LatLon, ...]:
         """Corners, clockwise from north-west."""
-        tile, half = self.tiles[i], self.manifest.tile_size_m / 2
+        return self.footprints([i])[0]
+
+    def footprints(self, indices: Sequence[int]) -> tuple[tuple[LatLon, ...], ...]:
+        """Those of several tiles at once: many times as fast as one by one."""
+        half = self.manifest.tile_size_m / 2
         signs = np.array([(-1, 1), (1, 1), (1, -1), (-1, -1)], np.float64)
-        corners = to_latlon(self.manifest.crs, signs * half + (tile.x, tile.y))
-        return tuple(LatLon(float(lat), float(lon)) for lat, lon in corners)
+        corners = (self.xy[list(indices), None] + signs * half).reshape(-1, 2)
+        places = [
+            LatLon(float(lat), float(lon)) for lat, lon in to_latlon(self.manifest.crs, corners)
+        ]
+        return tuple(tuple(places[start : start + 4]) for start in range(0, len(places), 4))
 
     def thumbnail(self, i: int) -> Path:
         """A JPEG of at most ``THUMBNAIL_SIDE`` px a side."""

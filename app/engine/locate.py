@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, Int
+from jaxtyping import Float32, Float64
 
 from app.engine.checkpoints import Checkpoint
 from app.engine.confidence import assess, posterior, temperature_of
@@ -166,7 +166,8 @@ def _candidates(
     headings_deg: tuple[float, ...],
     count: int,
 ) -> tuple[Candidate, ...]:
-    best: Int[np.ndarray, " k"] = top_k(scored.score, max(1, count))
+    best: list[int] = top_k(scored.score, max(1, count)).tolist()
+    footprints = gallery.footprints(best)
     return tuple(
         Candidate(
             rank=rank,
@@ -175,10 +176,10 @@ def _candidates(
             score=float(scored.score[tile]),
             probability=float(probabilities[tile]),
             heading_deg=headings_deg[int(scored.turn[tile])],
-            footprint=gallery.footprint(tile),
+            footprint=footprint,
             thumbnail=gallery.thumbnail(tile),
         )
-        for rank, tile in enumerate((int(i) for i in best), start=1)
+        for rank, (tile, footprint) in enumerate(zip(best, footprints, strict=True), start=1)
     )
 
 
