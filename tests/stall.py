@@ -5,11 +5,13 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, QTimer
 
 BEAT_MS = 5
 WATCH_S = 0.02
+SEEN_S = 0.1  # a pause of so long is looked into
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +28,9 @@ class Stall:
 class StallMeter(QObject):
     """Start and stop it on the GUI thread.
 
-    A timer beats in the event loop and a thread watches it. On a machine with too much to do the
-    whole process may stand still, which is no fault of the window: so a pause counts only as
-    much as the GUI thread computed in it, or as the watching thread saw of it.
+    A timer beats in the event loop; a thread watches it, to say where a pause came from. On a
+    machine with too much to do the GUI thread may be ready and get no processor, which is no
+    fault of the window: Linux counts that time for each thread, and it is taken off the pause.
     """
 
     def __init__(self) -> None:
@@ -39,16 +41,17 @@ class StallMeter(QObject):
         self._timer.timeout.connect(self._beat)
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
-        self._gui = threading.get_ident()
-        self._last = self._cpu = 0.0
-        self._seen = 0.0  # of the pause under way, by the watching thread
+        self._gui = 0
+        self._counters = Path()
+        self._last = self._queued = 0.0
         self._stack = ""
         self._longest = Stall()
 
     def start(self) -> None:
         self._gui = threading.get_ident()
+        self._counters = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
         self._longest, self._stack = Stall(), ""
-        self._last, self._cpu = time.perf_counter(), time.thread_time()
+        self._last, self._queued = time.perf_counter(), self._queued_s()
         self._stopped.clear()
         self._timer.start()
         self._thread = threading.Thread(target=self._watch, name="stall-meter", daemon=True)
@@ -62,21 +65,22 @@ class StallMeter(QObject):
             self._thread.join()
         return self._longest
 
+    def _queued_s(self) -> float:
+        """How long this thread has waited for a processor in all; 0 where nobody counts it."""
+        try:
+            return int(self._counters.read_text().split()[1]) / 1e9
+        except (OSError, IndexError):
+            return 0.0
+
     def _beat(self) -> None:
-        now, cpu = time.perf_counter(), time.thread_time()
-        pause = now - self._last
-        counted = min(pause, max(cpu - self._cpu, self._seen))
-        if counted > self._longest.seconds:
-            self._longest = Stall(counted, self._stack)
-        self._last, self._cpu, self._seen, self._stack = now, cpu, 0.0, ""
+        now, queued = time.perf_counter(), self._queued_s()
+        own = (now - self._last) - (queued - self._queued)
+        if own > self._longest.seconds:
+            self._longest = Stall(own, self._stack)
+        self._last, self._queued, self._stack = now, queued, ""
 
     def _watch(self) -> None:
-        before = time.perf_counter()
         while not self._stopped.wait(WATCH_S):
-            now = time.perf_counter()
-            if now - self._last > 2 * WATCH_S:
-                self._seen += min(now - before, 2 * WATCH_S)
-                if not self._stack and now - self._last > 0.1:
-                    frame = sys._current_frames().get(self._gui)
-                    self._stack = "".join(traceback.format_stack(frame)[-6:])
-            before = now
+            if not self._stack and time.perf_counter() - self._last > SEEN_S:
+                frame = sys._current_frames().get(self._gui)
+                self._stack = "".join(traceback.format_stack(frame)[-6:])

@@ -28,9 +28,11 @@ class Badge(QLabel):
     def __init__(self) -> None:
         super().__init__()
         self._role: ColourRole = "subtle"
+        policy = QSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        policy.setRetainSizeWhenHidden(True)  # so that nothing jumps when it comes
+        self.setSizePolicy(policy)
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
 
     def show_words(self, words: str, role: ColourRole, tip: str) -> None:
         self._role = role

@@ -43,6 +43,8 @@ class PicturePane(QFrame):
         self.note.setProperty("small", True)
         self.percent = QLabel()
         self.percent.setProperty("small", True)
+        self.percent.setMinimumWidth(self.fontMetrics().horizontalAdvance("1000 %"))
+        self.percent.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.setProperty("panel", True)
         font = self.title.font()
         font.setBold(True)

@@ -4,14 +4,13 @@ Files are read in a thread; the engine loads and verifies what is chosen. A choi
 leaves the former one in place.
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QThreadPool, Signal, Slot
 
-from app.card import Card, read_card
+from app.card import Card, identity_of, read_card
 from app.manifest import MANIFEST_NAME, Manifest, read_manifest
 from app.messages import (
     Event,
@@ -181,10 +180,9 @@ class Library(QObject):
             state = path.stat()
             stamp = (path, state.st_mtime_ns, state.st_size)
             if stamp not in self._hashes:
-                with path.open("rb") as file:
-                    self._hashes[stamp] = hashlib.file_digest(file, "sha256").hexdigest()
+                self._hashes[stamp] = identity_of(path)
             return self._hashes[stamp]
-        except OSError:
+        except (OSError, UserError):
             return ""
 
     # --- taking into use ---

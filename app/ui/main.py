@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from app.paths import config_dir, shipped_checkpoints
 from app.settings import Settings, load_settings
+from app.ui.announcements import settings_notice
 from app.ui.building import BuildSession
 from app.ui.demo_cases import demo_case
 from app.ui.engine_link import EngineLink
@@ -44,9 +45,7 @@ def run(argv: list[str]) -> int:
     undo = catch_unexpected(window.notices.say)
     window.shown.connect(lambda: _begin(window, rooms, args))
     if bad:
-        window.notices.say(
-            Notice("Some settings could not be used", " ".join(bad), "warning", "\n".join(bad))
-        )
+        window.notices.say(settings_notice(bad))
     if no_log:
         window.notices.say(Notice(no_log, severity="warning"))
     window.show()
@@ -114,4 +113,4 @@ def _begin(window: MainWindow, rooms: Rooms, args: argparse.Namespace) -> None:
         gallery = args.gallery or (Path(settings.gallery) if settings.gallery else None)
         rooms.library.choose(checkpoint=checkpoint, gallery=gallery)
     if args.photos:
-        QTimer.singleShot(0, window, lambda: window.intake.take(args.photos))
+        QTimer.singleShot(0, window, lambda: window.doors.intake.take(args.photos))

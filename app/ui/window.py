@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QMimeData, QSettings, QSize, Qt, QTimer, QUrl, Signal, Slot
+from PySide6.QtCore import QSettings, QSize, Qt, QTimer, QUrl, Signal, Slot
 from PySide6.QtGui import (
     QCloseEvent,
     QDesktopServices,
@@ -18,7 +18,6 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QApplication,
-    QFileDialog,
     QMainWindow,
     QMessageBox,
     QSizePolicy,
@@ -34,13 +33,22 @@ from app.messages import BuildGallery, GalleryBuilt, Problem
 from app.paths import log_dir
 from app.settings import Theme
 from app.ui.actions import HelpSheet, make_actions
+from app.ui.announcements import (
+    build_failed_notice,
+    build_stopped_notice,
+    built_notice,
+    paired_notice,
+    skipped_notice,
+    waiting_notice,
+)
 from app.ui.build_gallery_dialog import BuildGalleryDialog
 from app.ui.building import BuildSession
 from app.ui.coordinates import FORMATS, Format
 from app.ui.demo_cases import DemoCase, demo_case
-from app.ui.intake import PHOTO_SUFFIXES, Found, Intake
+from app.ui.doors import Doors
+from app.ui.intake import Found
 from app.ui.jobs import Jobs
-from app.ui.library import CheckpointEntry, Library
+from app.ui.library import Library
 from app.ui.notices import Notice, NoticeBar, notice_of
 from app.ui.options_dialog import OptionsDialog
 from app.ui.pickers import CheckpointPicker, GalleryPicker
@@ -82,7 +90,7 @@ class MainWindow(QMainWindow):
         self._dialog: BuildGalleryDialog | None = None
         self.setWindowTitle("Skyfix")
         self.setAcceptDrops(True)
-        self.intake = Intake(self)
+        self.doors = Doors(rooms.preferences, self)
         self.pictures = Pictures(self)
         self._lay_out()
         self.actions_by_name = make_actions(self, self._acts())
@@ -152,9 +160,9 @@ class MainWindow(QMainWindow):
     def _acts(self) -> dict[str, Callable[[], object]]:
         session, bench = self._rooms.session, self.bench
         return {
-            "open_photos": self.ask_photos,
-            "open_folder": self.ask_folder,
-            "paste": self.paste,
+            "open_photos": self.doors.ask_photos,
+            "open_folder": self.doors.ask_folder,
+            "paste": self.doors.paste,
             "start_page": lambda: self.pages.setCurrentWidget(self.start),
             "quit": self.close,
             "copy_position": bench.answer.copy_position,
@@ -194,20 +202,21 @@ class MainWindow(QMainWindow):
 
     def _join(self) -> None:
         rooms = self._rooms
-        self.intake.found.connect(self._on_found)
-        self.start.open_photos.connect(self.ask_photos)
-        self.start.open_folder.connect(self.ask_folder)
+        self.doors.found.connect(self._on_found)
+        self.doors.said.connect(self.notices.say)
+        self.start.open_photos.connect(self.doors.ask_photos)
+        self.start.open_folder.connect(self.doors.ask_folder)
         self.start.build_gallery.connect(self.ask_build)
         self.start.demo_asked.connect(self.open_demo)
-        self.start.photo_asked.connect(lambda path: self.intake.take((path,)))
+        self.start.photo_asked.connect(lambda path: self.doors.intake.take((path,)))
         self.start.gallery_asked.connect(rooms.library.choose_gallery)
         rooms.session.added.connect(lambda _: self.pages.setCurrentWidget(self.bench))
         rooms.library.changed.connect(self._refresh_start)
         rooms.library.chosen.connect(self._on_chosen)
         rooms.library.state_changed.connect(self._show_view)
-        rooms.library.failed.connect(self._on_problem)
+        rooms.library.failed.connect(lambda problem: self.notices.say(notice_of(problem)))
         rooms.library.noted.connect(lambda words: self.notices.say(Notice(words)))
-        rooms.library.paired.connect(self._on_paired)
+        rooms.library.paired.connect(lambda entry: self.notices.say(paired_notice(entry)))
         rooms.builds.built.connect(self._on_built)
         rooms.builds.failed.connect(self._on_build_failed)
         rooms.builds.stopped.connect(self._on_build_stopped)
@@ -251,7 +260,7 @@ class MainWindow(QMainWindow):
     def shutdown(self) -> None:
         """Ends the map's and the window's threads; nothing works after it."""
         self.bench.map_call(lambda made: made.shutdown())
-        self.intake.close()
+        self.doors.intake.close()
         self.pictures.close()
 
     # --- photos in ---
@@ -261,49 +270,8 @@ class MainWindow(QMainWindow):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        self.take(event.mimeData())
+        self.doors.take(event.mimeData())
         event.acceptProposedAction()
-
-    @Slot()
-    def paste(self) -> None:
-        if not self.take(QGuiApplication.clipboard().mimeData()):
-            self.notices.say(
-                Notice(
-                    "The clipboard holds neither a file nor a picture",
-                    "Copy a photo in a file manager, or a picture in a browser, and paste again.",
-                )
-            )
-
-    def take(self, mime: QMimeData) -> bool:
-        """Whether there was anything to take."""
-        urls = mime.urls()
-        if urls:
-            self.intake.take(Path(url.toLocalFile()) for url in urls if url.isLocalFile())
-            if far := [url.toDisplayString() for url in urls if not url.isLocalFile()]:
-                self._on_found(Found(skipped=tuple(f"{u}: not on this computer" for u in far)))
-            return True
-        if mime.hasImage():
-            self.intake.take_image(mime.imageData())
-            return True
-        return False
-
-    @Slot()
-    def ask_photos(self) -> None:
-        kinds = " ".join(f"*{suffix}" for suffix in sorted(PHOTO_SUFFIXES))
-        names, _ = QFileDialog.getOpenFileNames(
-            self, "Open photos", self._last_folder(), f"Photos ({kinds});;All files (*)"
-        )
-        if names:
-            self.intake.take(Path(name) for name in names)
-
-    @Slot()
-    def ask_folder(self) -> None:
-        if name := QFileDialog.getExistingDirectory(self, "Open folder", self._last_folder()):
-            self.intake.take((Path(name),))
-
-    def _last_folder(self) -> str:
-        recent = self._rooms.preferences.settings.recent_photos
-        return str(Path(recent[0]).parent) if recent else ""
 
     @Slot(object)
     def open_demo(self, case: DemoCase) -> None:
@@ -314,7 +282,7 @@ class MainWindow(QMainWindow):
             return
         self._rooms.session.clear()
         self._rooms.library.choose(checkpoint=case.checkpoint, gallery=case.gallery)
-        self.intake.take((case.photos,))
+        self.doors.intake.take((case.photos,))
 
     @Slot(object)
     def _on_found(self, found: Found) -> None:
@@ -329,27 +297,12 @@ class MainWindow(QMainWindow):
             if self._rooms.session.target is None and not library.is_choosing:
                 self._ask_for_gallery()
         if found.skipped:
-            count = len(found.skipped)
-            title = found.skipped[0] if count == 1 else f"{count} things were not taken"
-            listed = "; ".join(found.skipped[:4]) + ("; …" if count > 4 else "")
-            report = "\n".join(found.skipped) if count > 4 else ""
-            self.notices.say(Notice(title, listed if count > 1 else "", "warning", report))
+            self.notices.say(skipped_notice(found.skipped))
 
     def _ask_for_gallery(self) -> None:
         missing = "gallery" if self._rooms.library.gallery is None else "checkpoint"
-        act = self.galleries if missing == "gallery" else self.checkpoints
-        self.notices.say(
-            Notice(
-                f"The photos wait: no {missing} is chosen",
-                "A gallery is the imagery in which they are looked for. Choose one in the "
-                "toolbar, or build one from your own imagery.",
-                "warning",
-                actions=(
-                    (f"Choose a {missing}…", act.browse.click),
-                    ("Build a gallery…", self.ask_build),
-                ),
-            )
-        )
+        picker = self.galleries if missing == "gallery" else self.checkpoints
+        self.notices.say(waiting_notice(missing, choose=picker.browse.click, build=self.ask_build))
 
     def _retry(self) -> None:
         if (state := self._rooms.session.current) is not None:
@@ -402,15 +355,6 @@ class MainWindow(QMainWindow):
         if dialog.exec():
             self._rooms.preferences.change(dialog.settings)
 
-    @Slot(object)
-    def _on_paired(self, entry: CheckpointEntry) -> None:
-        title = entry.path.name if entry.card is None else entry.card.title
-        self.notices.say(Notice(f"{title} is in use: it described this gallery"))
-
-    @Slot(object)
-    def _on_problem(self, problem: Problem) -> None:
-        self.notices.say(notice_of(problem))
-
     # --- building ---
 
     @Slot()
@@ -423,34 +367,18 @@ class MainWindow(QMainWindow):
 
     @Slot(object)
     def _on_built(self, built: GalleryBuilt) -> None:
-        skipped = len(built.skipped)
-        self.notices.say(
-            Notice(
-                f"Gallery {built.manifest.name} is ready: {built.manifest.tiles:,} tiles",
-                f"{built.manifest.skipped:,} were skipped: {'; '.join(built.skipped[:3])}"
-                if skipped
-                else "It is in use now.",
-                "good",
-                "\n".join(built.skipped) if skipped > 3 else "",
-            )
-        )
+        self.notices.say(built_notice(built))
         self._rooms.library.choose_gallery(built.gallery)
 
     @Slot(object, object)
     def _on_build_failed(self, request: BuildGallery, problem: Problem) -> None:
-        again = partial(self._rooms.builds.start, request)
-        self.notices.say(replace(notice_of(problem), actions=(("Resume", again),)))
+        resume = partial(self._rooms.builds.start, request)
+        self.notices.say(build_failed_notice(problem, resume=resume))
 
     @Slot(object)
     def _on_build_stopped(self, request: BuildGallery) -> None:
-        again = partial(self._rooms.builds.start, request)
-        self.notices.say(
-            Notice(
-                f"Building {request.name or request.gallery.name} was cancelled",
-                "What is done is kept: it goes on where it stopped.",
-                actions=(("Resume", again),),
-            )
-        )
+        resume = partial(self._rooms.builds.start, request)
+        self.notices.say(build_stopped_notice(request, resume=resume))
 
     # --- looks ---
 

@@ -1,6 +1,5 @@
 """An engine that is a list, and answers with pictures to feed it: for tests and screenshots."""
 
-import hashlib
 import json
 import math
 import struct
@@ -10,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from PySide6.QtCore import QObject, Signal
 
-from app.card import CARD_KEY, Card, Metric, card_to_json
+from app.card import CARD_KEY, Card, Metric, card_to_json, identity_of
 from app.geo import Area, LatLon
 from app.manifest import MANIFEST_NAME, Manifest, manifest_to_json
 from app.messages import (
@@ -277,7 +276,7 @@ class Scene:
     def write_library(self):
         """The checkpoint and the gallery as files that the window can read; nothing more."""
         write_checkpoint(self.checkpoint, card())
-        write_gallery(self.gallery, manifest(checkpoint=sha256(self.checkpoint)))
+        write_gallery(self.gallery, manifest(checkpoint=identity_of(self.checkpoint)))
 
 
 def write_checkpoint(path, its_card):
@@ -290,7 +289,3 @@ def write_checkpoint(path, its_card):
 def write_gallery(folder, its_manifest):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST_NAME).write_text(manifest_to_json(its_manifest), encoding="utf-8")
-
-
-def sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()

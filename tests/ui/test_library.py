@@ -4,7 +4,7 @@ import pytest
 
 from app.messages import GalleryOpened, OpenGallery, Problem, Warm, Warmed
 from app.ui.library import Library
-from tests.ui.scene import card, manifest, sha256, write_checkpoint, write_gallery
+from tests.ui.scene import card, manifest, , write_checkpoint, write_gallery
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def files(tmp_path):
     first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     write_checkpoint(first, card(title="A"))
     write_checkpoint(second, card(title="B"))
-    write_gallery(tmp_path / "town", manifest("Town", checkpoint=sha256(second)))
+    write_gallery(tmp_path / "town", manifest("Town", checkpoint=identity_of(second)))
     return first, second, tmp_path / "town"
 
 

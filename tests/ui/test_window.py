@@ -88,11 +88,11 @@ def test_a_picture_is_pasted_and_an_empty_clipboard_said(qtbot, window, rooms, c
     image = QImage(20, 10, QImage.Format.Format_RGB32)
     image.fill(0)
     QGuiApplication.clipboard().setImage(image)
-    window.paste()
+    window.doors.paste()
     qtbot.waitUntil(lambda: len(rooms.session.paths) == 1)
     assert rooms.session.paths[0].suffix == ".png"
     QGuiApplication.clipboard().setText("nothing to see")
-    window.paste()
+    window.doors.paste()
     assert "neither a file nor a picture" in window.notices.notices[-1].title
 
 
