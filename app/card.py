@@ -4,12 +4,14 @@ Read here with the standard library alone, so that the window can list checkpoin
 loading torch. Writing weights is ``app.engine.checkpoints``.
 """
 
+import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from app.errors import UserError
 
@@ -54,7 +56,7 @@ class Card:
     training: Mapping[str, Any] = field(default_factory=dict)  # data, hash, recipe, seed
     metrics: tuple[Metric, ...] = ()
     calibration: Calibration | None = None
-    parent: str = ""  # SHA-256 of the checkpoint it was fine-tuned from
+    parent: str = ""  # identity of the checkpoint it was fine-tuned from
     code_version: str = ""
     licence: str = ""
     notes: str = ""
@@ -92,23 +94,64 @@ def card_from_json(text: str, *, name: str) -> Card:
 
 def read_card(path: Path) -> Card:
     """The card of a Skyfix checkpoint, without reading its weights."""
-    not_one = "Choose a .safetensors file written by Skyfix, or import a published one."
+    with _opened(path) as file:
+        text = _metadata(_header(file, path), path).get(CARD_KEY)
+    if not isinstance(text, str):
+        raise UserError(f"{path.name} is not a Skyfix checkpoint: it has no card", _NOT_ONE)
+    return card_from_json(text, name=path.name)
+
+
+def identity_of(path: Path) -> str:
+    """SHA-256, in hex, of what decides a checkpoint's descriptors: network, config and weights.
+
+    The rest of the card is left out, so that new metrics or a calibration leave it the same
+    checkpoint, and the galleries that it described stay usable.
+    """
+    card = read_card(path)
+    with _opened(path) as file:
+        header = _header(file, path)
+        del header["__metadata__"]
+        digest = hashlib.sha256()
+        for part in ([card.network, dict(card.config)], header):
+            digest.update(json.dumps(part, sort_keys=True).encode())
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+_NOT_ONE = "Choose a .safetensors file written by Skyfix, or import a published one."
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as file:
-            prefix = file.read(8)
-            size = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-            if not 2 <= size <= MAX_HEADER_BYTES:
-                raise UserError(f"{path.name} is not a Skyfix checkpoint", not_one)
-            header = json.loads(file.read(size))
-        text = header.get("__metadata__", {}).get(CARD_KEY)
+            yield file
     except FileNotFoundError as error:
         raise UserError(
             f"There is no checkpoint {path}", "Was it moved or renamed? Choose it again."
         ) from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}", "Check its rights.") from error
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path.name} is not a Skyfix checkpoint", not_one) from error
-    if not isinstance(text, str):
-        raise UserError(f"{path.name} is not a Skyfix checkpoint: it has no card", not_one)
-    return card_from_json(text, name=path.name)
+
+
+def _header(file: BinaryIO, path: Path) -> dict[str, Any]:
+    """The JSON before the weights; ``file`` stands behind it then."""
+    prefix = file.read(8)
+    size = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+    if not 2 <= size <= MAX_HEADER_BYTES:
+        raise UserError(f"{path.name} is not a Skyfix checkpoint", _NOT_ONE)
+    try:
+        header = json.loads(file.read(size))
+    except ValueError as error:
+        raise UserError(f"{path.name} is not a Skyfix checkpoint", _NOT_ONE) from error
+    if not isinstance(header, dict):
+        raise UserError(f"{path.name} is not a Skyfix checkpoint", _NOT_ONE)
+    return header
+
+
+def _metadata(header: dict[str, Any], path: Path) -> dict[str, Any]:
+    metadata = header.get("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise UserError(f"{path.name} is not a Skyfix checkpoint", _NOT_ONE)
+    return metadata

@@ -34,7 +34,7 @@ class Manifest:
     overlap: float
     tiles: int
     descriptor: int
-    checkpoint: str  # SHA-256 of the checkpoint's file
+    checkpoint: str  # its identity, see card.identity_of
     checkpoint_title: str
     query_view: str
     area: Area

@@ -6,7 +6,6 @@ their running statistics, scales) stays float32: it is small and its range may n
 
 import contextlib
 import errno
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from jaxtyping import Float, Float32, UInt8
 from safetensors import SafetensorError
 from torch import Tensor
 
-from app.card import CARD_KEY, Card, View, card_from_json, card_to_json, read_card
+from app.card import CARD_KEY, Card, View, card_from_json, card_to_json, identity_of, read_card
 from app.errors import UserError
 from app.messages import Progress, Report, ignore
 from app.models.base import RetrievalNetwork
@@ -38,7 +37,7 @@ class Checkpoint:
     """A trained network, ready to describe pictures."""
 
     path: Path
-    sha256: str
+    sha256: str  # of what decides its descriptors, see card.identity_of
     card: Card
     network: RetrievalNetwork  # in eval mode, on ``device``, channels last
     device: Device
@@ -133,23 +132,23 @@ def save_checkpoint(path: Path, network: RetrievalNetwork, card: Card) -> None:
 
 
 def rewrite_card(path: Path, card: Card) -> None:
-    """Replace the card, such as by one with new metrics or a calibration. Its SHA-256 changes."""
+    """Replace the card, such as by one with new metrics or a calibration; its identity stays."""
     old, new = read_card(path), card_from_json(card_to_json(card), name=path.name)
     if (old.network, old.config) != (new.network, new.config):
         raise ValueError("a card of another network")
-    _, tensors = _read(path)
+    tensors = _read(path)
     _write(path, tensors, card)
 
 
 def load_checkpoint(path: Path, *, device: str = "auto") -> Checkpoint:
     chosen = choose_device(device)
     card = read_card(path)
-    sha256, tensors = _read(path)
+    tensors = _read(path)
     network = create(card.network, card.config)
     load_weights(network, tensors, name=path.name)
     to_device(network, chosen)
     network.eval()
-    return Checkpoint(path, sha256, card, network, chosen)
+    return Checkpoint(path, identity_of(path), card, network, chosen)
 
 
 def load_weights(network: RetrievalNetwork, tensors: dict[str, Tensor], *, name: str) -> None:
@@ -212,11 +211,9 @@ def _write(path: Path, tensors: dict[str, Tensor], card: Card) -> None:
     write_whole(path, safetensors.torch.save(tensors, metadata))
 
 
-def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
-    """SHA-256 and tensors, from one reading: the hash is of what is used."""
+def _read(path: Path) -> dict[str, Tensor]:
     try:
-        content = path.read_bytes()
-        return hashlib.sha256(content).hexdigest(), safetensors.torch.load(content)
+        return safetensors.torch.load(path.read_bytes())
     except (SafetensorError, KeyError) as error:  # KeyError: a type of number it does not know
         raise UserError(
             f"{path.name} is damaged ({error})", "Copy or download the checkpoint again."

@@ -7,6 +7,7 @@ checkpoints are copied to ``resources/checkpoints`` first; a gallery belongs to 
 """
 
 import argparse
+import csv
 import shutil
 import sys
 import tempfile
@@ -69,7 +70,21 @@ def _copy_city(city: Path) -> None:
     demo().mkdir(parents=True)
     shutil.copyfile(city / "ortho.tif", demo() / "city.tif")
     for view in ("drone", "street"):
-        shutil.copytree(city / view, demo() / view)
+        photos = demo() / view / "photos"
+        photos.mkdir(parents=True)
+        for photo in sorted((city / view).glob("*.jpg")):
+            shutil.copyfile(photo, photos / photo.name)
+        _copy_truth(city / view / "truth.csv", demo() / view / "truth.csv")
+
+
+def _copy_truth(source: Path, target: Path) -> None:
+    """Beside the photos' folder, not in it: who opens that folder opens photos alone."""
+    with source.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with target.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        table.writeheader()
+        table.writerows({**row, "file": f"photos/{row['file']}"} for row in rows)
 
 
 if __name__ == "__main__":

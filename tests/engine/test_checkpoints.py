@@ -1,5 +1,4 @@
 import errno
-import hashlib
 import json
 import os
 import struct
@@ -11,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from app.card import Calibration, Card, Metric, read_card
+from app.card import Calibration, Card, Metric, identity_of, read_card
 from app.engine.checkpoints import (
     Device,
     choose_device,
@@ -83,8 +82,19 @@ def test_kernels_are_stored_in_half_and_statistics_in_full(path):
     assert tensors["logit_scale"].dtype == torch.float32
 
 
-def test_the_hash_is_the_files(path):
-    assert load_checkpoint(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+def test_a_new_card_leaves_the_identity_and_new_weights_change_it(path, card):
+    before = load_checkpoint(path, device="cpu").sha256
+    assert before == identity_of(path)
+    rewrite_card(path, replace(card, title="Another", calibration=Calibration(0.05, "made up")))
+    assert identity_of(path) == before
+    rewritten(path, lambda tensors: tensors["logit_scale"].add_(1))
+    assert identity_of(path) != before
+
+
+def test_another_configuration_is_another_identity(tmp_path, path, network, card):
+    config = {**card.config, "mean": (0.5, 0.5, 0.5)}
+    save_checkpoint(tmp_path / "b.safetensors", network, replace(card, config=config))
+    assert identity_of(tmp_path / "b.safetensors") != identity_of(path)
 
 
 def test_descriptors_are_unit_rows_whatever_the_batch(path):

@@ -20,24 +20,26 @@ FREEZE_S = 0.5
 
 
 @pytest.fixture(autouse=True)
-def never_frozen(qapp):
+def no_thread_left(qapp):
+    """Fails a test that leaves a QThread running or work in the global pool."""
+    yield
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    # type() and not isinstance(): that would ask every object for its __class__, and torch has
+    # some that warn when they are touched.
+    running = [t for t in gc.get_objects() if issubclass(type(t), QThread) and t.isRunning()]
+    running = [t for t in running if t is not QThread.currentThread() and t is not qapp.thread()]
+    assert running == []
+    assert QThreadPool.globalInstance().activeThreadCount() == 0
+
+
+@pytest.fixture(autouse=True)
+def never_frozen(no_thread_left):
     """Fails a test in which the event loop stood still for more than half a second."""
     meter = StallMeter()
     meter.start()
     yield
     stall = meter.stop()
     assert stall.seconds <= FREEZE_S, f"the event loop stood still: {stall}"
-
-
-@pytest.fixture(autouse=True)
-def no_thread_left(qapp):
-    """Fails a test that leaves a QThread running or work in the global pool."""
-    yield
-    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-    running = [t for t in gc.get_objects() if isinstance(t, QThread) and t.isRunning()]
-    running = [t for t in running if t is not QThread.currentThread() and t is not qapp.thread()]
-    assert running == []
-    assert QThreadPool.globalInstance().activeThreadCount() == 0
 
 
 @pytest.fixture
@@ -68,10 +70,14 @@ def rooms(engine):
 
 
 @pytest.fixture
-def window(qtbot, qapp, rooms, tmp_path):
-    """Shown, without a map, remembering its layout in a file of the test."""
+def layout(tmp_path):
+    return QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat)
+
+
+@pytest.fixture
+def window(qtbot, qapp, rooms, layout):
+    """Shown, without a map."""
     apply_theme(qapp, "light")
-    layout = QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat)
     window = MainWindow(rooms, layout=layout)
     qtbot.addWidget(window)
     window.resize(1280, 800)

@@ -64,7 +64,7 @@ class ScriptedEngine(QObject):
 def card(view="drone", title="Sample4Geo tiny, drone"):
     return Card(
         network="sample4geo",
-        config={"backbone": "tf_efficientnet_lite0"},
+        config={"backbone": "tf_efficientnet_lite0", "note": title},  # so each is one of its own
         title=title,
         task="retrieval",
         query_view=view,

@@ -2,9 +2,10 @@
 
 import pytest
 
+from app.card import identity_of
 from app.messages import GalleryOpened, OpenGallery, Problem, Warm, Warmed
 from app.ui.library import Library
-from tests.ui.scene import card, manifest, , write_checkpoint, write_gallery
+from tests.ui.scene import card, manifest, write_checkpoint, write_gallery
 
 
 @pytest.fixture
