@@ -3,7 +3,6 @@
 import sys
 import threading
 import time
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from PySide6.QtCore import QObject, Qt, QTimer
 
 BEAT_MS = 5
 WATCH_S = 0.02
+DEPTH = 12
 SEEN_S = 0.1  # a pause of so long is looked into
 
 
@@ -82,5 +82,14 @@ class StallMeter(QObject):
     def _watch(self) -> None:
         while not self._stopped.wait(WATCH_S):
             if not self._stack and time.perf_counter() - self._last > SEEN_S:
-                frame = sys._current_frames().get(self._gui)
-                self._stack = "".join(traceback.format_stack(frame)[-6:])
+                self._stack = _stack_of(self._gui)
+
+
+def _stack_of(thread: int) -> str:
+    """Innermost first. No frame is held for longer than it takes: its painter would stay open."""
+    lines, frame = [], sys._current_frames().get(thread)
+    while frame is not None and len(lines) < DEPTH:
+        code = frame.f_code
+        lines.append(f"  {code.co_filename}:{frame.f_lineno} {code.co_name}")
+        frame = frame.f_back
+    return "\n".join(lines)

@@ -1,6 +1,6 @@
 """The answer in words: where, how sure and why, and what the photo itself claims."""
 
-from PySide6.QtCore import QPoint, Qt, Signal, Slot
+from PySide6.QtCore import QPoint, Qt, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QComboBox,
@@ -50,8 +50,6 @@ class Badge(QLabel):
 
 
 class AnswerBar(QFrame):
-    format_changed = Signal(str)
-
     def __init__(
         self, session: LocateSession, *, style: Format = "DD", parent: QWidget | None = None
     ) -> None:
@@ -158,7 +156,7 @@ class AnswerBar(QFrame):
 
     @Slot(int)
     def _on_format(self, index: int) -> None:
-        self.format_changed.emit(FORMATS[index][0])
+        del index
         self._refresh()
 
     @Slot(object)

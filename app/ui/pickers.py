@@ -185,7 +185,7 @@ def _rows(entry: Entry) -> list[tuple[str, str]]:
     if isinstance(entry, CheckpointEntry) and entry.card is not None:
         return [
             *_card_rows(entry.card),
-            ("SHA-256", _in_two(entry.sha256)),
+            ("Identity", _in_two(entry.sha256)),
             ("File", str(entry.path)),
         ]
     if isinstance(entry, GalleryEntry) and entry.manifest is not None:

@@ -73,7 +73,7 @@ class StatusBar(QStatusBar):
         else:
             short = checkpoint.sha256[:8]
             words = f"{checkpoint.card.title} {short}".strip()
-            self.checkpoint.show_words(words, f"{checkpoint.path}\nSHA-256 {checkpoint.sha256}")
+            self.checkpoint.show_words(words, f"{checkpoint.path}\nidentity {checkpoint.sha256}")
         if self._library.is_warming:
             self.device.show_words("loading…")
         else:

@@ -11,13 +11,11 @@ from PySide6.QtGui import (
     QDesktopServices,
     QDragEnterEvent,
     QDropEvent,
-    QGuiApplication,
     QKeySequence,
     QShortcut,
     QShowEvent,
 )
 from PySide6.QtWidgets import (
-    QApplication,
     QMainWindow,
     QMessageBox,
     QSizePolicy,
@@ -31,7 +29,6 @@ from PySide6.QtWidgets import (
 from app.geo import LatLon
 from app.messages import BuildGallery, GalleryBuilt, Problem
 from app.paths import log_dir
-from app.settings import Theme
 from app.ui.actions import HelpSheet, make_actions
 from app.ui.announcements import (
     build_failed_notice,
@@ -43,11 +40,11 @@ from app.ui.announcements import (
 )
 from app.ui.build_gallery_dialog import BuildGalleryDialog
 from app.ui.building import BuildSession
-from app.ui.coordinates import FORMATS, Format
 from app.ui.demo_cases import DemoCase, demo_case
 from app.ui.doors import Doors
 from app.ui.intake import Found
 from app.ui.jobs import Jobs
+from app.ui.layout_memory import LayoutMemory
 from app.ui.library import Library
 from app.ui.notices import Notice, NoticeBar, notice_of
 from app.ui.options_dialog import OptionsDialog
@@ -57,7 +54,7 @@ from app.ui.preferences import Preferences
 from app.ui.session import LocateSession, Target
 from app.ui.start_page import StartPage
 from app.ui.status import StatusBar
-from app.ui.theme import apply_theme, is_dark
+from app.ui.wardrobe import Wardrobe
 from app.ui.workbench import Map, Workbench
 
 
@@ -85,11 +82,12 @@ class MainWindow(QMainWindow):
         """``make_map`` is called after the first show. ``layout`` None: nothing is remembered."""
         super().__init__()
         self._rooms = rooms
-        self._make_map, self._layout = make_map, layout
+        self._make_map, self._memory = make_map, LayoutMemory(layout)
         self._was_shown = False
         self._dialog: BuildGalleryDialog | None = None
         self.setWindowTitle("Skyfix")
         self.setAcceptDrops(True)
+        self.wardrobe = Wardrobe(rooms.preferences, self)
         self.doors = Doors(rooms.preferences, self)
         self.pictures = Pictures(self)
         self._lay_out()
@@ -97,7 +95,7 @@ class MainWindow(QMainWindow):
         self._add_toolbar()
         self._add_hidden_keys()
         self._join()
-        self._restore()
+        self._memory.restore(self, self.bench)
         self._refresh_start()
 
     # --- layout ---
@@ -111,7 +109,7 @@ class MainWindow(QMainWindow):
             rooms.library,
             self.pictures,
             opacity=settings.heatmap_opacity,
-            style=self._remembered_format(),
+            style=self._memory.style,
         )
         self.pages = QStackedWidget()
         self.pages.addWidget(self.start)
@@ -126,10 +124,6 @@ class MainWindow(QMainWindow):
         self.status = StatusBar(rooms.library, rooms.jobs)
         self.setStatusBar(self.status)
         self.resize(1280, 800)
-
-    def _remembered_format(self) -> Format:
-        kept = self._layout.value("coordinates") if self._layout is not None else None
-        return next((key for key, _ in FORMATS if key == kept), "DD")
 
     def _add_toolbar(self) -> None:
         bar = QToolBar("Main")
@@ -187,8 +181,8 @@ class MainWindow(QMainWindow):
             "show_candidates": lambda: self._toggle(bench.candidates),
             "show_map": lambda: self._toggle(bench.map),
             "reset_layout": self._reset_layout,
-            "theme": self.switch_theme,
-            "theme_system": self._follow_system,
+            "theme": self.wardrobe.switch,
+            "theme_system": self.wardrobe.follow_system,
             "help": lambda: HelpSheet(self).exec(),
             "open_log": lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_dir()))),
             "about": self._about,
@@ -223,8 +217,7 @@ class MainWindow(QMainWindow):
         rooms.preferences.changed.connect(self._on_preferences)
         self.bench.compare.opacity_changed.connect(self._on_opacity)
         self.bench.map.hovered.connect(self._on_hovered)
-        self.bench.answer.format_changed.connect(self._on_format)
-        QGuiApplication.styleHints().colorSchemeChanged.connect(self._on_system_theme)
+        self.wardrobe.dressed.connect(self._on_dressed)
 
     # --- coming and going ---
 
@@ -241,20 +234,8 @@ class MainWindow(QMainWindow):
             view, made = self._make_map()
             self.bench.map.adopt(view, made)
 
-    def _restore(self) -> None:
-        if self._layout is None:
-            return
-        if (geometry := self._layout.value("geometry")) is not None:
-            self.restoreGeometry(geometry)
-        states = [self._layout.value(f"splitter{i}") for i in range(3)]
-        self.bench.restore_layout(tuple(state for state in states if state is not None))
-
     def closeEvent(self, event: QCloseEvent) -> None:
-        if self._layout is not None:
-            self._layout.setValue("geometry", self.saveGeometry())
-            for i, state in enumerate(self.bench.layout_state()):
-                self._layout.setValue(f"splitter{i}", state)
-            self._layout.setValue("coordinates", self.bench.answer.style_of_positions)
+        self._memory.keep(self, self.bench)
         super().closeEvent(event)
 
     def shutdown(self) -> None:
@@ -389,27 +370,9 @@ class MainWindow(QMainWindow):
         )
         self.start.show_recent(photos, galleries)
 
-    def switch_theme(self) -> None:
-        now: Theme = "light" if is_dark(self.palette()) else "dark"
-        prefs = self._rooms.preferences
-        prefs.change(replace(prefs.settings, theme=now))
-        self._dress()
-
-    def _follow_system(self) -> None:
-        prefs = self._rooms.preferences
-        prefs.change(replace(prefs.settings, theme="system"))
-        self._dress()
-
-    @Slot()
-    def _on_system_theme(self) -> None:
-        if self._rooms.preferences.settings.theme == "system":
-            self._dress()
-
-    def _dress(self) -> None:
-        app = QApplication.instance()
-        if isinstance(app, QApplication):
-            dark = apply_theme(app, self._rooms.preferences.settings.theme)
-            self.bench.map_call(lambda made: made.set_dark(dark))
+    @Slot(bool)
+    def _on_dressed(self, dark: bool) -> None:
+        self.bench.map_call(lambda made: made.set_dark(dark))
 
     def _toggle(self, panel: QWidget) -> None:
         panel.setVisible(panel.isHidden())
@@ -423,11 +386,6 @@ class MainWindow(QMainWindow):
     def _on_opacity(self, opacity: float) -> None:
         prefs = self._rooms.preferences
         prefs.change(replace(prefs.settings, heatmap_opacity=opacity))
-
-    @Slot(str)
-    def _on_format(self, style: str) -> None:
-        if self._layout is not None:
-            self._layout.setValue("coordinates", style)
 
     @Slot(object)
     def _on_hovered(self, place: LatLon | None) -> None:

@@ -222,18 +222,18 @@ def test_a_demo_case_that_did_not_ship_says_so(window, monkeypatch, tmp_path):
 
 
 def test_light_and_dark_change_at_once_and_are_remembered(qtbot, qapp, window, rooms):
-    window.switch_theme()
+    window.wardrobe.switch()
     assert is_dark(window.palette())
     rooms.preferences.close()
     assert load_settings()[0].theme == "dark"
-    window.switch_theme()
+    window.wardrobe.switch()
     assert not is_dark(window.palette())
 
 
-def test_the_layout_comes_back(qtbot, window, rooms):
+def test_the_layout_comes_back(qtbot, window, rooms, layout):
     window.bench.outer.setSizes([400, 880])
     window.close()
-    again = type(window)(rooms, layout=window._layout)
+    again = type(window)(rooms, layout=layout)
     qtbot.addWidget(again)
     again.show()
     assert again.bench.outer.sizes()[0] == pytest.approx(window.bench.outer.sizes()[0], abs=4)
