@@ -41,10 +41,11 @@ def config_from_mapping(kind: type[ConfigT], values: Mapping[str, Any]) -> Confi
             f"The configuration does not fit {kind.__name__}: {', '.join(wrong)}",
             "It is of another version of this network; train or import it again.",
         )
-    converted: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-    }
-    return kind(**converted)
+    return kind(**{k: _tuples(v) for k, v in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class PairBatch:
     query: Float[Tensor, "b 3 h w"]
     satellite: Float[Tensor, "b 3 h2 w2"]
     place: Int[Tensor, " b"]
+    # The satellite pictures once more, their looks altered, for networks that learn from both.
+    satellite_strong: Float[Tensor, "b 3 h2 w2"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,3 +65,29 @@ def cross_view_triplet(
         F.relu(positive.amax(dim=1) - negative.amin(dim=1) + margin).mean()
         + F.relu(positive.amax(dim=0) - negative.amin(dim=0) + margin).mean()
     ) / 2
+
+
+def soft_margin_triplet(
+    query: Float[Tensor, "b d"],
+    satellite: Float[Tensor, "b d"],
+    place: Int[Tensor, " b"],
+    *,
+    alpha: float,
+) -> Float[Tensor, ""]:
+    """Mean of log(1 + exp(alpha (d+ - d-))) over all triplets of a batch, both ways.
+
+    d are squared Euclidean distances of unit vectors (made so here), so that ``alpha`` 10 is 20 on
+    cosines, as in TransGeo's code. Row i matches row i, and all others are its negatives but for
+    those of the same ``place``: with all places different there are 2 b (b - 1) triplets. A batch
+    of a single place holds no negatives and gives zero.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        cosine = F.normalize(query.float(), dim=-1) @ F.normalize(satellite.float(), dim=-1).T
+    distance = 2 - 2 * cosine
+    match = distance.diagonal()
+    other = place[:, None] != place[None]
+    terms = torch.cat(
+        (F.softplus(alpha * (match[:, None] - distance)), F.softplus(alpha * (match - distance)))
+    )
+    counts = torch.cat((other, other))
+    return torch.where(counts, terms, 0.0).sum() / counts.sum().clamp(min=1)
