@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ DESCRIPTORS, TILES, BASEMAP, THUMBNAILS = (
     "thumbnails",
 )
 THUMBNAIL_SIDE = 128
+_BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,12 +187,17 @@ def centred_square(
     return cv2.resize(square, size[::-1], interpolation=smooth).astype(np.uint8, copy=False)
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: Path, between: Callable[[], None] = lambda: None) -> str:
+    """``between`` is called now and then: a large file takes seconds."""
+    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+                between()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}", "Check its rights.") from error
+    return digest.hexdigest()
 
 
 def _map_descriptors(folder: Path) -> Shaped[np.ndarray, "..."]:

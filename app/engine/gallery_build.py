@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import cv2
 import numpy as np
@@ -49,6 +49,7 @@ BATCH_SECONDS = 0.25  # between two reports: a cancel or a query waits no longer
 AHEAD = 128  # tiles cut before the network asks for them
 LISTED = 100  # skipped tiles that are told
 JPEG_QUALITY = 80
+TOLD_EVERY = 2048  # rows written between two reports
 
 Source = RasterSource | PicturesSource
 
@@ -91,7 +92,9 @@ def build_gallery(
             f"The checkpoint {checkpoint.card.title} does not describe satellite tiles",
             "Choose a checkpoint for retrieval.",
         )
-    tile_size_m = request.tile_size_m or checkpoint.card.tile_size_m
+    tile_size_m = request.tile_size_m
+    if tile_size_m is None:
+        tile_size_m = checkpoint.card.tile_size_m
     target = Target(request.gallery.absolute())
     plan = _Plan(request, checkpoint, tile_size_m, size, target)
     with plain_failures(target.gallery):
@@ -229,7 +232,9 @@ def _next_item(queue: _Queue, while_waiting: Callable[[], None]) -> _Item:
 
 def _write_thumbnail(path: Path, cut: Cut) -> None:
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    small = cv2.resize(cut.picture, side, interpolation=cv2.INTER_AREA)
+    much = min(cut.picture.shape[:2]) >= 2 * THUMBNAIL_SIDE  # else linear is as good, and faster
+    smooth = cv2.INTER_AREA if much else cv2.INTER_LINEAR
+    small = cv2.resize(cut.picture, side, interpolation=smooth)
     quality = (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
     found, code = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)
     assert found
@@ -250,9 +255,12 @@ def _finish(plan: _Plan, source: Source, journal: Journal, report: Report) -> Ma
         )
     building = plan.target.building
     (building / MANIFEST_NAME).unlink(missing_ok=True)
-    report(Progress(count, count, "writing the gallery"))
-    _write_descriptors(building / DESCRIPTORS, journal, count)
-    _write_gpkg(building / TILES, plan, source, journal)
+
+    def tell(done: int) -> None:
+        report(Progress(done, count, "writing the gallery"))
+
+    _write_descriptors(building / DESCRIPTORS, journal, count, tell)
+    _write_gpkg(building / TILES, plan, source, journal, tell)
     names = [DESCRIPTORS, TILES]
     if source.kind == "raster":
         names.append(BASEMAP)
@@ -260,17 +268,19 @@ def _finish(plan: _Plan, source: Source, journal: Journal, report: Report) -> Ma
             write_basemap(plan.request.source, building / BASEMAP, report)
     digests = {}
     for name in names:
-        report(Progress(count, count, f"checking {name}"))
-        digests[name] = sha256_of(building / name)
+        tell(count)
+        digests[name] = sha256_of(building / name, lambda: tell(count))
     manifest = _manifest(plan, source, journal, skipped, digests)
     _write_whole(building / MANIFEST_NAME, manifest_to_json(manifest).encode())
     return manifest
 
 
-def _write_descriptors(path: Path, journal: Journal, count: int) -> None:
+def _write_descriptors(
+    path: Path, journal: Journal, count: int, tell: Callable[[int], None]
+) -> None:
     """Row by row: memory does not grow with the gallery."""
     partial = path.with_name(path.name + ".partial")
-    rows = journal.descriptors()
+    rows = _telling(journal.descriptors(), tell)
     first = next(rows)
     header = {"descr": "<f2", "fortran_order": False, "shape": (count, len(first))}
     with partial.open("wb") as file:
@@ -281,10 +291,23 @@ def _write_descriptors(path: Path, journal: Journal, count: int) -> None:
     partial.replace(path)
 
 
-def _write_gpkg(path: Path, plan: _Plan, source: Source, journal: Journal) -> None:
+_Row = TypeVar("_Row")
+
+
+def _telling(rows: Iterator[_Row], tell: Callable[[int], None]) -> Iterator[_Row]:
+    for done, row in enumerate(rows):
+        if done % TOLD_EVERY == 0:
+            tell(done)
+        yield row
+
+
+def _write_gpkg(
+    path: Path, plan: _Plan, source: Source, journal: Journal, tell: Callable[[int], None]
+) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)
-    write_tiles(partial, journal.tiles(), crs=source.crs, tile_size_m=plan.tile_size_m)
+    tiles = _telling(journal.tiles(), tell)
+    write_tiles(partial, tiles, crs=source.crs, tile_size_m=plan.tile_size_m)
     partial.replace(path)
 
 

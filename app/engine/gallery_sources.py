@@ -116,7 +116,7 @@ class RasterSource:
         pixels: UInt8[np.ndarray, "h w 3"],
         valid: Bool[np.ndarray, "h w"],
     ) -> Cut | Skip:
-        name, share = tile_name(row, col), float(valid.mean())
+        name, share = tile_name(row, col), np.count_nonzero(valid) / valid.size
         if share < MIN_VALID:
             part = f"only {share:.0%} of it has data" if share else "no data"
             return Skip(name, part)

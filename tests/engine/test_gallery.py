@@ -161,10 +161,10 @@ def test_a_damaged_block_costs_its_own_tiles_only(tmp_path):
     assert "r000c000" in open_gallery(tmp_path / "g").ids
 
 
-def test_only_damage_is_told_as_such(tmp_path):
+def test_imagery_of_which_nothing_can_be_read_is_refused(tmp_path):
     source = write_place(tmp_path / "hurt.tif", tiled=True, blockxsize=512, blockysize=512)
-    damage_all = source.read_bytes()
-    source.write_bytes(damage_all[: len(damage_all) // 3])
+    whole = source.read_bytes()
+    source.write_bytes(whole[: len(whole) // 3])
     with pytest.raises(UserError, match=r"hurt\.tif"):
         build(source, tmp_path / "g")
     assert not (tmp_path / "g").exists()
@@ -174,6 +174,12 @@ def test_imagery_too_coarse_for_the_tiles_is_refused(tmp_path):
     source = write_place(tmp_path / "coarse.tif", pixel_m=10)
     with pytest.raises(UserError, match=r"less than 8 pixels of coarse\.tif"):
         build(source, tmp_path / "g")
+
+
+@pytest.mark.parametrize("tile_size_m", [0.0, -3.0])
+def test_a_tile_size_that_is_none_is_refused(place, tmp_path, tile_size_m):
+    with pytest.raises(UserError, match="is no size"):
+        build(place, tmp_path / "g", tile_size_m=tile_size_m)
 
 
 def test_a_checkpoint_for_no_satellite_tiles_is_refused(place, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from app.engine.basemap import HALF_WORLD_M, MAX_TILES, choose_zooms, write_basemap
+from app.engine.rasters import open_imagery
 from app.engine.tiles_gpkg import Tile, read_tiles, write_tiles
 from app.errors import JobCancelled, UserError
 from app.geo import Area
@@ -101,6 +102,18 @@ def test_every_pixel_of_every_zoom_lies_where_the_imagery_has_it(tmp_path, crs):
         assert np.median(wrong, axis=0).max() <= 2  # JPEG
         checked += int(inside.sum())
     assert checked > EXTENT_M**2
+
+
+def test_a_basemap_is_itself_imagery(tmp_path):
+    write_basemap(write_place(tmp_path / "place.tif"), tmp_path / "b.mbtiles")
+    with open_imagery(tmp_path / "b.mbtiles") as imagery:
+        assert imagery.crs == UTM
+        x, y = WEST + 150, NORTH - 250
+        pixels, valid = imagery.read(
+            left=x - 20, top=y + 20, width_m=40, height_m=40, size=(20, 20)
+        )
+    assert valid.all()
+    assert pixels.mean(axis=(0, 1)) == pytest.approx(colours_at(x, y), abs=2)
 
 
 def test_where_there_is_no_data_the_map_is_clear(tmp_path):

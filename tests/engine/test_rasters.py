@@ -332,6 +332,16 @@ def test_overviews_that_are_no_tiff_are_not_followed(tmp_path):
         open_imagery(path)
 
 
+def test_an_aux_file_cannot_name_another_file_for_the_overviews(tmp_path):
+    path = write_place(tmp_path / "place.tif")
+    path.with_name("place.tif.aux.xml").write_text(
+        '<PAMDataset><Metadata domain="OVERVIEWS">'
+        '<MDI key="OVERVIEW_FILE">/vsicurl/http://127.0.0.1/a.tif</MDI>'
+        "</Metadata></PAMDataset>"
+    )
+    assert "another file for its overviews" in refused(path)
+
+
 def test_coordinates_off_the_earth_and_across_the_date_line_are_refused(tmp_path):
     bands = wide([1, 2, 3]).astype(np.uint8)
     far = write_raster(tmp_path / "far.tif", bands, "EPSG:4326", Affine(1, 0, 0, 0, -1, 120))
