@@ -110,6 +110,7 @@ class EngineLink(QObject):
         self._ids = itertools.count(1)
         self._open_jobs: set[int] = set()
         self._generation = 0
+        self._is_closed = False
         self._engine: _Engine | None = None
 
     @property
@@ -120,9 +121,11 @@ class EngineLink(QObject):
 
     def send(self, request: Request) -> int:
         """Queue a request, starting the process if need be; its events carry the number."""
+        job = next(self._ids)
+        if self._is_closed:  # asked by a signal that was still on its way
+            return job
         if self._engine is None:
             self._engine = self._start()
-        job = next(self._ids)
         self._open_jobs.add(job)
         self._engine.outbox.put((job, request))
         self.asked.emit(job, request)
@@ -133,7 +136,8 @@ class EngineLink(QObject):
             self._engine.outbox.put(Cancel(job))
 
     def close(self) -> None:
-        """Takes at most two seconds; jobs still open are told nothing more."""
+        """For good, in at most two seconds; jobs still open are told nothing more."""
+        self._is_closed = True
         self._open_jobs.clear()
         engine, self._engine = self._engine, None
         if engine is not None:

@@ -105,3 +105,5 @@ def test_a_link_closed_at_once_leaves_no_process(qtbot, link, tmp_path):
     link.send(nothing_there(tmp_path))
     link.close()  # the fixture that looks for what is left does the rest
     assert link.pid is None
+    link.send(nothing_there(tmp_path))  # by a signal that comes late
+    assert link.pid is None
