@@ -54,7 +54,9 @@ class Studio:
 
     def choose(self) -> None:
         self.rooms.library.choose(checkpoint=self.scene.checkpoint, gallery=self.scene.gallery)
-        settle(lambda: bool(self.rooms.library.gallery and self.rooms.library.checkpoint.sha256))
+        settle(
+            lambda: bool(self.rooms.library.gallery and self.rooms.library.checkpoint.sha256), 20
+        )
 
     def close(self) -> None:
         self.window.close()
@@ -67,12 +69,17 @@ class Studio:
 
 def settle(until: Callable[[], bool] = lambda: False, seconds: float = 0.4) -> None:
     """Let the loop run until something holds, at most so long; then until pictures are in."""
-    end = time.monotonic() + (10 if until() is False and seconds == 0 else seconds)
+    end = time.monotonic() + seconds
     while time.monotonic() < end and not until():
         QApplication.processEvents()
         time.sleep(0.005)
-    QThreadPool.globalInstance().waitForDone()
+    while time.monotonic() < end + 20 and any(p.activeThreadCount() for p in _pools()):
+        QApplication.processEvents()
     QApplication.processEvents()
+
+
+def _pools() -> list[QThreadPool]:
+    return [pool for w in QApplication.topLevelWidgets() for pool in w.findChildren(QThreadPool)]
 
 
 def empty(studio: Studio) -> None:

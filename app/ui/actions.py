@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import (
@@ -11,6 +12,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QMainWindow,
+    QMessageBox,
     QVBoxLayout,
     QWidget,
 )
@@ -108,6 +110,19 @@ def _without_state(act: Callable[[], object]) -> Callable[[], None]:
 
 def _menus() -> tuple[str, ...]:
     return tuple(dict.fromkeys(act.menu for act in ACTS))
+
+
+def show_about(parent: QWidget) -> None:
+    try:
+        number = version("skyfix")
+    except PackageNotFoundError:  # run from its sources
+        number = "from source"
+    QMessageBox.about(
+        parent,
+        "About Skyfix",
+        f"Skyfix {number}\n\nFinds where a street or drone photo was taken, on your own "
+        "satellite imagery. Nothing leaves this computer.",
+    )
 
 
 class HelpSheet(QDialog):

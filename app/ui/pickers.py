@@ -38,7 +38,6 @@ class Picker(QWidget):
         self._current: Entry | None = None
         self.combo = QComboBox()
         self.combo.setAccessibleName(kind)
-        self.combo.setToolTip(f"{kind} in use")
         self.combo.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
@@ -77,6 +76,8 @@ class Picker(QWidget):
             paths.index(current.path) if current is not None and current.path in paths else -1
         )
         self.details.setEnabled(current is not None)
+        words = "none chosen" if current is None else f"{_title(current)}\n{current.path}"
+        self.combo.setToolTip(f"{self._kind}: {words}")
 
     @Slot(int)
     def _on_activated(self, row: int) -> None:

@@ -17,7 +17,6 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QMainWindow,
-    QMessageBox,
     QSizePolicy,
     QStackedWidget,
     QToolBar,
@@ -29,7 +28,7 @@ from PySide6.QtWidgets import (
 from app.geo import LatLon
 from app.messages import BuildGallery, GalleryBuilt, Problem
 from app.paths import log_dir
-from app.ui.actions import HelpSheet, make_actions
+from app.ui.actions import HelpSheet, make_actions, show_about
 from app.ui.announcements import (
     build_failed_notice,
     build_stopped_notice,
@@ -185,7 +184,7 @@ class MainWindow(QMainWindow):
             "theme_system": self.wardrobe.follow_system,
             "help": lambda: HelpSheet(self).exec(),
             "open_log": lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_dir()))),
-            "about": self._about,
+            "about": partial(show_about, self),
         }
 
     def _add_hidden_keys(self) -> None:
@@ -390,17 +389,3 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_hovered(self, place: LatLon | None) -> None:
         self.status.show_pointer(place, self.bench.answer.style_of_positions)
-
-    def _about(self) -> None:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            number = version("skyfix")
-        except PackageNotFoundError:
-            number = "not installed"
-        QMessageBox.about(
-            self,
-            "About Skyfix",
-            f"Skyfix {number}\n\nFinds where a street or drone photo was taken, on your own "
-            "satellite imagery. Nothing leaves this computer.",
-        )
