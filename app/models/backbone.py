@@ -3,7 +3,8 @@
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from app.errors import UserError
 
@@ -36,3 +37,27 @@ def first_stages(net: nn.Module, count: int) -> nn.ModuleList:
     if not stem or not isinstance(stages, nn.Sequential) or count > len(stages):
         raise ValueError(f"{type(net).__name__} has no stem and {count} stages to tell apart")
     return nn.ModuleList([*stem, *list(stages)[:count]])
+
+
+def scale_backbone(name: str, **options: Any) -> tuple[nn.Module, tuple[int, ...]]:
+    """A timm network for ``last_maps``, and the channels of its last three maps.
+
+    What follows the last stage is cut off; ConvNeXt's last norm stays where published weights
+    have it, but learns nothing.
+    """
+    net: Any = pooled_backbone(name, **options)
+    last = net.feature_info[-3:]
+    if [stage["reduction"] for stage in last] != [8, 16, 32]:
+        raise UserError(
+            f"{name} has no maps of strides 8, 16 and 32", "Choose a ConvNeXt or a ResNet."
+        )
+    net.prune_intermediate_layers(len(last), prune_norm=True, prune_head=False)
+    for parameter, value in net.named_parameters():
+        value.requires_grad_(not parameter.startswith("head."))
+    return net, tuple(stage["num_chs"] for stage in last)
+
+
+def last_maps(net: nn.Module, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:
+    """The maps of the last three stages, [b, c, h, w], fine to coarse."""
+    maps = net.forward_intermediates(images, indices=3, intermediates_only=True)  # type: ignore[operator]  # timm's
+    return tuple(maps)
