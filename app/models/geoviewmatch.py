@@ -76,8 +76,8 @@ class GeoViewMatchConfig(RetrievalConfig):
 class Aggregation(nn.Module):
     """FA, after SAFA: masks over a map, made from its channels' maximum by two linear layers.
 
-    Each of the ``masks`` has layers of its own. Their size is the map's: other pictures need
-    another network.
+    Each of the masks has layers of its own. Their size is the map's: other pictures need another
+    network.
     """
 
     def __init__(
@@ -134,36 +134,27 @@ class SwinGeo(nn.Module):
             }
         )
 
-    def maps(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
-        """The trunk's maps [b, h, w, c] of all stages, the last one normed."""
-        *maps, last = self.trunk(images)
-        return [*maps, self.trunk.norm(last)]
-
-    def scales(self, maps: list[Tensor]) -> list[Tensor]:
-        """What each stage in use gives, [b, masks x c]."""
-        return [self._aggregation(s)(maps[s - 1].flatten(1, 2)) for s in self.stages]
-
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """The multi-scale feature, a unit vector."""
-        return self.joined(self.scales(self.maps(images)))
-
-    def joined(self, scales: list[Tensor]) -> Float[Tensor, "b d"]:
+        """The multi-scale feature, a unit vector: the finer stage's part comes first."""
+        maps = self._normed(self.trunk(images))
         # float() because under autocast the norm and the similarities want full precision.
-        parts = [F.normalize(x.float(), dim=-1) if self.each else x.float() for x in scales]
+        parts = [self._aggregation(s)(maps[s - 1].flatten(1, 2)).float() for s in self.stages]
+        if self.each:
+            parts = [F.normalize(part, dim=-1) for part in parts]
         return F.normalize(torch.cat(parts, dim=-1), dim=-1)
 
-    def explain(self, images: Tensor) -> tuple[AttentionMap, ...]:
+    def explain(self, images: Float[Tensor, "b 3 h w"]) -> tuple[AttentionMap, ...]:
+        """See ``GeoViewMatch.explain``."""
         raw = self.trunk(images)
-        maps = [*raw[:-1], self.trunk.norm(raw[-1])]
+        maps = self._normed(raw)
         shares: list[AttentionMap] = []
         others: list[AttentionMap] = []
         for stage in reversed(self.stages):
             grid = maps[stage - 1].shape[1:3]
             tokens = maps[stage - 1].flatten(1, 2)
             masks = self._aggregation(stage).masks(tokens)
-            goal = F.normalize((masks @ tokens).flatten(1), dim=-1).unflatten(
-                1, (len(masks[0]), -1)
-            )
+            part = masks @ tokens
+            goal = part / part.norm(dim=(1, 2), keepdim=True)
             share = torch.einsum("bnt,btc,bnc->bt", masks, tokens, goal)
             for into, name, values in (
                 (shares, "contribution to the descriptor", share),
@@ -175,6 +166,9 @@ class SwinGeo(nn.Module):
                 )
         received = self.trunk.last_attention(raw[-2]).float()
         return (*shares, *others, AttentionMap("attention received in the last block", received))
+
+    def _normed(self, maps: tuple[Tensor, ...]) -> list[Tensor]:
+        return [*maps[:-1], self.trunk.norm(maps[-1])]
 
     def _aggregation(self, stage: int) -> Aggregation:
         return cast(Aggregation, self.aggregations[f"f{stage}"])
@@ -312,7 +306,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smallest": {
         **_TINY,
         "query_view": "street",
-        "query_size": (32, 128),
+        "query_size": (64, 128),
         "satellite_size": (64, 64),
         "window": 4,
         "width": 16,

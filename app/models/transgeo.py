@@ -62,7 +62,8 @@ class SelfAttention(nn.Module):
         """The attention of the first ``count`` tokens to every token, mean over the heads."""
         q, k, _ = self._heads(x)
         weights = q[:, :, :count] @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
-        return weights.softmax(dim=-1).mean(dim=1)
+        paid: Tensor = weights.softmax(dim=-1).mean(dim=1)
+        return paid
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -139,7 +140,9 @@ class DistilledViT(nn.Module):
         for block in before:
             x = block(x)
         count = len(PREFIX_TOKENS)
-        return last.attn.paid(last.norm1(x), count)[:, :, count:].unflatten(2, self.grid)
+        paid = last.attn.paid(last.norm1(x), count)[:, :, count:]
+        maps: Tensor = paid.unflatten(2, self.grid)
+        return maps
 
     def _embed(self, images: Tensor) -> Tensor:
         tokens = self.patch_embed(images)
