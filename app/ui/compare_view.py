@@ -49,6 +49,7 @@ class PicturePane(QFrame):
         font = self.title.font()
         font.setBold(True)
         self.title.setFont(font)
+        self.title.setMinimumWidth(self.title.fontMetrics().horizontalAdvance("Rank 200"))
         column = QVBoxLayout(self)
         column.setContentsMargins(1, 1, 1, 1)
         column.setSpacing(0)
