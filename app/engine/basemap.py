@@ -1,7 +1,8 @@
 """basemap.mbtiles: a raster as web-Mercator tiles of 256 px, so that the map needs no network.
 
-JPEG, or PNG where part of a tile has no data. Rows are counted from the south, as the MBTiles
-1.3 specification says (TMS); a reader that counts from the north takes 2**zoom - 1 - row.
+JPEG, or WebP with alpha where part of a tile has no data (a PNG would be ten times as large).
+Rows are counted from the south, as the MBTiles 1.3 specification says (TMS); a reader that counts
+from the north takes 2**zoom - 1 - row.
 """
 
 import math
@@ -25,7 +26,7 @@ MAX_TILES = 6000
 MAX_ZOOM = 22
 HALF_WORLD_M = 20037508.342789244
 MAX_LAT = 85.0511
-_JPEG_QUALITY = 75
+_QUALITY = 75
 _SCHEMA = """
 PRAGMA application_id = 0x4d504258;
 CREATE TABLE metadata (name TEXT PRIMARY KEY, value TEXT);
@@ -229,9 +230,10 @@ def _halved(picture: _Picture) -> _Picture:
 def _encoded(picture: _Picture) -> bytes:
     bgr = cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2BGR)
     if picture.valid.all():
-        found, code = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
+        found, code = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
     else:
         alpha = picture.valid.astype(np.uint8) * 255
-        found, code = cv2.imencode(".png", cv2.merge([*cv2.split(bgr), alpha]))
+        bgra = cv2.merge([*cv2.split(bgr), alpha])
+        found, code = cv2.imencode(".webp", bgra, (cv2.IMWRITE_WEBP_QUALITY, _QUALITY))
     assert found
     return code.tobytes()

@@ -77,8 +77,17 @@ def read_basemap(path: Path) -> Basemap:
         ) from error
 
 
+def mime_of(picture: bytes) -> bytes:
+    """By its first bytes: one MBTiles file may mix JPEG, PNG and WebP."""
+    if picture.startswith(b"\x89PNG"):
+        return b"image/png"
+    if picture[8:12] == b"WEBP":
+        return b"image/webp"
+    return b"image/jpeg"
+
+
 def read_tile(path: Path, key: TileKey) -> bytes | None:
-    """The tile's picture file (JPEG or PNG) as stored, None where the basemap has no such tile."""
+    """The tile's picture (JPEG, PNG or WebP) as stored, None where the basemap has none."""
     with closing(_connect(path)) as db:
         found = db.execute(
             "SELECT tile_data FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?",

@@ -46,7 +46,7 @@ from app.ui.map_marks import (
     length_text,
     rank_colour,
 )
-from app.ui.map_tiles import TileKey, TileReader
+from app.ui.map_tiles import TileKey, TileReader, mime_of
 from app.ui.theme import DARK, LIGHT
 
 SCHEME = b"skyfix"
@@ -183,7 +183,7 @@ class Assets(QWebEngineUrlSchemeHandler):
         if tile is not None:
             self.tiles_served += 1
         content = tile or NO_TILE
-        _reply(job, b"image/png" if content.startswith(b"\x89PNG") else b"image/jpeg", content)
+        _reply(job, mime_of(content), content)
 
 
 def _reply(job: QWebEngineUrlRequestJob, mime: bytes, content: bytes) -> None:

@@ -4,10 +4,18 @@ import threading
 
 import pytest
 import shiboken6
+from PIL import Image
 
 from app.errors import UserError
 from app.geo import Area
-from app.ui.map_tiles import TileKey, TileReader, find_basemap, read_basemap, read_tile
+from app.ui.map_tiles import (
+    TileKey,
+    TileReader,
+    find_basemap,
+    mime_of,
+    read_basemap,
+    read_tile,
+)
 from tests.ui.mbtiles import write_mbtiles
 
 
@@ -139,3 +147,12 @@ def test_a_reader_deleted_while_it_reads_ends_its_threads(two_rows):
     for thread in threads:
         thread.join(timeout=5)
     assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize(
+    ("ending", "mime"), [("jpg", b"image/jpeg"), ("png", b"image/png"), ("webp", b"image/webp")]
+)
+def test_a_tile_is_told_by_its_first_bytes(tmp_path, ending, mime):
+    picture = tmp_path / f"tile.{ending}"
+    Image.new("RGB", (8, 8)).save(picture)
+    assert mime_of(picture.read_bytes()) == mime
