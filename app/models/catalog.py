@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.card import Task
+from app.models import presets
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,54 @@ SPECS = (
                 "satellite_size": (384, 384),
             },
         },
+    ),
+    NetworkSpec(
+        name="mift",
+        title="MIFT",
+        module="mift",
+        task="retrieval",
+        paper="MIFT: multi-scale information and dual-channel attention, drone to satellite",
+        presets=presets.MIFT,
+    ),
+    NetworkSpec(
+        name="mfrgn",
+        title="MFRGN",
+        module="mfrgn",
+        task="retrieval",
+        paper="MFRGN: multi-scale feature representation generalization network, ACM MM 2024",
+        presets=presets.MFRGN,
+    ),
+    NetworkSpec(
+        name="geoviewmatch",
+        title="GeoViewMatch",
+        module="geoviewmatch",
+        task="retrieval",
+        paper="GeoViewMatch, Remote Sensing 16 (2024), 678",
+        presets=presets.GEOVIEWMATCH,
+    ),
+    NetworkSpec(
+        name="transgeo",
+        title="TransGeo (stage 1)",
+        module="transgeo",
+        task="retrieval",
+        paper="Zhu, Shah, Chen: TransGeo, CVPR 2022",
+        presets=presets.TRANSGEO,
+    ),
+    NetworkSpec(
+        name="fsra",
+        title="FSRA",
+        module="fsra",
+        task="retrieval",
+        paper="Dai et al.: FSRA, IEEE TCSVT 2022",
+        presets=presets.FSRA,
+    ),
+    NetworkSpec(
+        name="lpn",
+        title="LPN",
+        module="lpn",
+        task="retrieval",
+        paper="Wang et al.: LPN, IEEE TCSVT 2021",
+        presets=presets.LPN,
     ),
 )
 BY_NAME = {spec.name: spec for spec in SPECS}

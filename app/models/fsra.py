@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from app.card import View
 from app.errors import UserError
+from app.models import presets
 from app.models.base import AttentionMap, config_from_mapping
 from app.models.layers import DropPath, Mlp
 from app.models.parts import HeatRegions, PartConfig, PartNetwork, heat_runs
@@ -218,38 +219,7 @@ class FSRA(PartNetwork):
         )
 
 
-_TINY = {
-    "query_view": "drone",
-    "query_size": (192, 192),
-    "satellite_size": (192, 192),
-    "width": 192,
-    "heads": 6,
-    "drop_path": 0.0,
-    "heat": "raw",
-    "part_width": 128,
-    "dropout": 0.1,
-    "classes": 0,
-    "joint_batch_norm": True,
-}
-_SMALLEST = {
-    **_TINY,
-    "query_size": (64, 64),
-    "satellite_size": (64, 64),
-    "width": 32,
-    "heads": 2,
-    "depth": 2,
-    "part_width": 32,
-    "dropout": 0.0,
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "tiny-drone": _TINY,
-    "smallest": _SMALLEST,
-    "paper-university": {
-        "query_view": "drone",
-        "query_size": (256, 256),
-        "satellite_size": (256, 256),
-    },
-}
+PRESETS = presets.FSRA
 
 
 def build(config: Mapping[str, Any]) -> FSRA:

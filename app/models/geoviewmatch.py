@@ -1,9 +1,9 @@
 """GeoViewMatch: two Swin trunks, aggregation at two scales, and contrastive learning.
 
-Zhang et al.: "GeoViewMatch", Remote Sensing 16 (2024), 678 (the sheet is GeoViewMatch.md). The
-street and the satellite picture have trunks of their own; the street one's last stage has windows
-of 4 x 4 tokens, because its map is 4 tokens high. The strong and the weak satellite pictures of
-the contrastive loss go through the same weights. There is no published code or checkpoint.
+Remote Sensing 16 (2024), 678. The street and the satellite picture have trunks of their own; the
+street one's last stage has windows of 4 x 4 tokens, because its map is 4 tokens high. The strong
+and the weak satellite pictures of the contrastive loss go through the same weights. There is no
+published code or checkpoint.
 
 The paper trains with AdamW and ASAM (``app.engine.asam``; its rho is not given, TransGeo's is
 2.5), a cosine schedule over 200 epochs of batches of 32 pairs, and learning rates of 1e-4 for the
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from app.card import View
 from app.errors import UserError
+from app.models import presets
 from app.models.base import (
     AttentionMap,
     PairBatch,
@@ -284,42 +285,7 @@ def _check(config: GeoViewMatchConfig) -> None:
         )
 
 
-_TINY = {
-    "satellite_size": (192, 192),
-    "window": 6,
-    "width": 32,
-    "depths": (1, 1, 3, 1),
-    "heads": (1, 2, 4, 8),
-    "mlp_ratio": 4.0,
-    "drop_path": 0.0,
-    "masks": 4,
-    "projection": (64, 128),
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "tiny-street": {**_TINY, "query_view": "street", "query_size": (96, 384)},
-    "tiny-drone": {
-        **_TINY,
-        "query_view": "drone",
-        "query_size": (192, 192),
-        "query_turn": "rotate",
-    },
-    "smallest": {
-        **_TINY,
-        "query_view": "street",
-        "query_size": (64, 128),
-        "satellite_size": (64, 64),
-        "window": 4,
-        "width": 16,
-        "depths": (1, 2, 2, 1),
-        "heads": (1, 2, 2, 2),
-        "projection": (32, 32),
-    },
-    "paper-cvusa-cvact": {
-        "query_view": "street",
-        "query_size": (128, 640),
-        "satellite_size": (256, 256),
-    },
-}
+PRESETS = presets.GEOVIEWMATCH
 
 
 def build(config: Mapping[str, Any]) -> GeoViewMatch:

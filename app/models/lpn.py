@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from app.card import View
 from app.errors import UserError
+from app.models import presets
 from app.models.backbone import pooled_backbone
 from app.models.base import AttentionMap, config_from_mapping
 from app.models.parts import PartConfig, PartNetwork, part_alignment
@@ -165,38 +166,7 @@ class LPN(PartNetwork):
             )
 
 
-_TINY = {
-    "query_view": "drone",
-    "query_size": (192, 192),
-    "satellite_size": (192, 192),
-    "backbone": "resnet18",
-    "layers": (1, 1, 1, 1),
-    "channels": (32, 64, 128, 256),
-    "rings": 3,
-    "part_width": 128,
-    "dropout": 0.1,
-    "classes": 0,
-    "margin": 0.3,
-    "joint_batch_norm": True,
-}
-_SMALLEST = {
-    **_TINY,
-    "query_size": (64, 64),
-    "satellite_size": (64, 64),
-    "channels": (16, 16, 32, 32),
-    "rings": 2,
-    "part_width": 32,
-    "dropout": 0.0,
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "tiny-drone": _TINY,
-    "smallest": _SMALLEST,
-    "paper-university": {
-        "query_view": "drone",
-        "query_size": (256, 256),
-        "satellite_size": (256, 256),
-    },
-}
+PRESETS = presets.LPN
 
 
 def build(config: Mapping[str, Any]) -> LPN:

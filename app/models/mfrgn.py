@@ -1,8 +1,8 @@
 """MFRGN: features of four scales, described as a whole (SCAM) and in place (GPAB).
 
-Wang et al.: "Multi-scale Feature Representation Generalization Network for Ground-to-Aerial
-Geo-localization", ACM MM 2024. Where paper and released code differ this is the code (the sheet is
-MFRGN.md); ``our_name`` says where each published parameter went.
+"Multi-scale Feature Representation Generalization Network for Ground-to-Aerial Geo-localization",
+ACM MM 2024. Where paper and released code differ this is the code; ``our_name`` says where each
+published parameter went.
 """
 
 import math
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from app.card import View
 from app.errors import UserError
+from app.models import presets
 from app.models.backbone import first_stages, last_maps, scale_backbone
 from app.models.base import (
     AttentionMap,
@@ -398,64 +399,6 @@ def our_name(published: str, *, shared: bool) -> str:
     return published
 
 
-_CVUSA = {"query_view": "street", "query_size": (128, 512), "satellite_size": (256, 256)}
-_LITE0 = {
-    "backbone": "tf_efficientnet_lite0",
-    "satellite_size": (160, 160),
-    "mean": (127 / 255,) * 3,  # EfficientNet-Lite's own: (pixel - 127) / 128
-    "std": (128 / 255,) * 3,
-    "freeze_bn": True,
-    "frozen_stages": 3,
-    "global_width": 448,
-    "local_width": 64,
-    "norm_groups": 8,
-    "dropout": 0.1,
-    "satellite_grids": ((1, 1), (5, 5), (9, 9), (13, 13)),
-    "query_grids": ((1, 1), (2, 8), (4, 16), (6, 48)),
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "tiny-drone": {
-        **_LITE0,
-        "query_view": "drone",
-        "query_size": (160, 160),
-        "shared": True,
-        "joint_batch_norm": True,
-        "width": 64,
-        "ffn_width": 256,
-    },
-    "tiny-street": {
-        **_LITE0,
-        "query_view": "street",
-        "query_size": (96, 384),
-        "width": 32,
-        "ffn_width": 128,
-    },
-    "smallest": {
-        "backbone": "test_efficientnet",
-        "query_view": "drone",
-        "query_size": (64, 64),
-        "satellite_size": (64, 64),
-        "global_width": 112,
-        "local_width": 16,
-        "width": 16,
-        "norm_groups": 4,
-        "heads": 2,
-        "ffn_width": 32,
-        "dropout": 0.0,
-        "satellite_grids": ((1, 1), (3, 3), (5, 5)),
-        "query_grids": ((1, 1), (2, 4), (3, 7)),
-        "satellite_kernels": ((3, 3), (3, 3), (3, 3), (1, 1)),
-        "query_kernels": ((3, 5), (3, 5), (3, 5), (1, 3)),
-    },
-    "paper-cvusa": _CVUSA,
-    "paper-vigor": {**_CVUSA, "query_size": (320, 640), "satellite_size": (320, 320)},
-    "paper-university": {
-        "query_view": "drone",
-        "query_size": (384, 384),
-        "satellite_size": (384, 384),
-        "shared": True,
-    },
-}
 # The rows of tables 4 and 5, over "paper-cvusa". The paper does not say how long the descriptors of
 # table 4's incomplete rows are: as long as the whole.
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -469,6 +412,9 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "LA": {"sampling": False},
     "LA and PPS": {},
 }
+
+
+PRESETS = presets.MFRGN
 
 
 def build(config: Mapping[str, Any]) -> MFRGN:

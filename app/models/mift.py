@@ -1,7 +1,7 @@
 """MIFT: multi-scale features and two ranges of attention, for drone and satellite pictures.
 
-Gong et al.: "Multi-scale information and dual-channel attention" (the sheet is MIFT.md). The
-paper and the released code are two networks, and both are here: the paper's fuses the four stages
+Drone-satellite geolocalization by multi-scale information and a dual-channel attention. The paper
+and the released code are two networks, and both are here: the paper's fuses the four stages
 (MFF) and cuts regions at jumps of the heat; the released one has CrossFormer-S as it is and cuts
 runs of equal size. Parameters are named as in the released code: a published state dict without
 its "model_1." fits, but for ``UNUSED_PUBLISHED_KEYS``.
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from app.card import View
 from app.errors import UserError
+from app.models import presets
 from app.models.base import AttentionMap, config_from_mapping
 from app.models.crossformer import Attention, CrossFormer
 from app.models.parts import HeatRegions, PartConfig, PartNetwork, heat_runs
@@ -201,42 +202,7 @@ class MIFT(PartNetwork):
         )
 
 
-_UNIVERSITY = {"query_view": "drone", "query_size": (224, 224), "satellite_size": (224, 224)}
-_RELEASED = {"fusion": False, "region_rule": "equal", "classes": 701, "samples": 1}
-_TINY = {
-    "query_view": "drone",
-    "query_size": (192, 192),
-    "satellite_size": (192, 192),
-    "group": 6,
-    "width": 32,
-    "depths": (1, 1, 3, 2),
-    "heads": (1, 2, 4, 8),
-    "mlp_ratio": 3.0,
-    "drop_path": 0.0,
-    "fusion_widths": (16, 16, 32, 128),
-    "heat": "raw",
-    "part_width": 128,
-    "dropout": 0.1,
-    "joint_batch_norm": True,
-}
-_SMALLEST = {
-    **_TINY,
-    "query_size": (64, 64),
-    "satellite_size": (64, 64),
-    "group": 2,
-    "width": 16,
-    "depths": (1, 2, 2, 1),
-    "heads": (1, 2, 2, 2),
-    "fusion_widths": (8, 8, 16, 32),
-    "part_width": 32,
-    "dropout": 0.0,
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "tiny-drone": _TINY,
-    "smallest": _SMALLEST,
-    "paper-university": _UNIVERSITY,
-    "paper-university-released": {**_UNIVERSITY, **_RELEASED},
-}
+PRESETS = presets.MIFT
 
 
 def build(config: Mapping[str, Any]) -> MIFT:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from app.card import View
 from app.errors import UserError
+from app.models import presets
 from app.models.base import (
     AttentionMap,
     PairBatch,
@@ -190,36 +191,7 @@ class TransGeo(RetrievalNetwork):
         )
 
 
-_TINY = {
-    "satellite_size": (160, 160),
-    "width": 160,
-    "depth": 5,
-    "heads": 5,
-    "outputs": 256,
-}
-_PAPER_STREET = {"query_view": "street", "query_size": (112, 616)}
-PRESETS: dict[str, dict[str, Any]] = {
-    "tiny-street": {**_TINY, "query_view": "street", "query_size": (96, 384)},
-    "tiny-drone": {**_TINY, "query_view": "drone", "query_size": (160, 160)},
-    "smallest": {
-        **_TINY,
-        "query_view": "street",
-        "query_size": (32, 128),
-        "satellite_size": (64, 64),
-        "width": 32,
-        "depth": 2,
-        "heads": 2,
-        "outputs": 64,
-    },
-    "paper-cvusa-cvact": {**_PAPER_STREET, "satellite_size": (256, 256)},
-    # The size of stage 2, whose checkpoints fit it.
-    "paper-cvusa-cvact-320": {**_PAPER_STREET, "satellite_size": (320, 320)},
-    "paper-vigor": {
-        "query_view": "street",
-        "query_size": (320, 640),
-        "satellite_size": (320, 320),
-    },
-}
+PRESETS = presets.TRANSGEO
 
 
 def build(config: Mapping[str, Any]) -> TransGeo:
