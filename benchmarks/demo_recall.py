@@ -49,7 +49,7 @@ def main() -> int:
             gallery = Path(scratch) / f"gallery-{view}"
             size = shipped.card.tile_size_m
             request = BuildGallery(
-                demo() / "city.tif", weights, gallery, tile_size_m=size, overlap=OVERLAP
+                demo() / "galleries" / "city.tif", weights, gallery, tile_size_m=size, overlap=OVERLAP
             )
             build_gallery(request, baseline)
             print(f"the same with {baseline.card.title}:")

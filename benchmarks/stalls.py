@@ -50,7 +50,7 @@ def look():
             state["phase"] = "locate"
     elif state["phase"] == "locate" and done:
         measured("model loads, 12 photos")
-        source, checkpoint = demo() / "city.tif", rooms.library.checkpoint.path
+        source, checkpoint = demo() / "galleries" / "city.tif", rooms.library.checkpoint.path
         rooms.builds.built.connect(lambda _: state.update(built=True))
         rooms.builds.start(BuildGallery(source, checkpoint, Path(sys.argv[1]) / "gallery"))
         for path in session.paths:
@@ -114,7 +114,7 @@ def main() -> int:
     if case.missing:
         print(case.missing, file=sys.stderr)
         return 1
-    source = case.gallery.parent.parent / "city.tif"
+    source = case.gallery.parent / "city.tif"
     with tempfile.TemporaryDirectory() as scratch:
         ours = _run(OURS, scratch)
         peer = _run(THREAD, scratch, str(case.checkpoint), str(source), str(case.photos))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import dev
-from app.cli import COMMANDS, _parser
+from app.cli import COMMANDS
+from app.cli_parser import make_parser
 
 README = (dev.ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -20,7 +21,7 @@ def typed(program: str) -> list[str]:
 
 @pytest.mark.parametrize("line", [line for line in typed("skyfix") if "COMMAND" not in line])
 def test_a_command_in_the_readme_is_understood(line: str):
-    args = _parser().parse_args(shlex.split(line)[1:])
+    args = make_parser().parse_args(shlex.split(line)[1:])
     assert args.command in COMMANDS
 
 

@@ -44,7 +44,7 @@ def main() -> int:
     for view, checkpoint in shipped.items():
         shutil.rmtree(demo() / "galleries" / view, ignore_errors=True)
         request = BuildGallery(
-            demo() / "city.tif",
+            demo() / "galleries" / "city.tif",
             checkpoint,
             demo() / "galleries" / view,
             overlap=OVERLAP,
@@ -67,8 +67,8 @@ def _copy_city(city: Path) -> None:
         with_claims=True,
     )
     shutil.rmtree(demo(), ignore_errors=True)
-    demo().mkdir(parents=True)
-    shutil.copyfile(city / "ortho.tif", demo() / "city.tif")
+    (demo() / "galleries").mkdir(parents=True)
+    shutil.copyfile(city / "ortho.tif", demo() / "galleries" / "city.tif")
     for view in ("drone", "street"):
         photos = demo() / view / "photos"
         photos.mkdir(parents=True)

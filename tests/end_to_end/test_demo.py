@@ -94,6 +94,13 @@ def test_a_dropped_folder_is_located_but_for_the_picture_that_is_none(qtbot, win
         assert heatmap.path.is_file()
 
 
+@pytest.mark.parametrize("kind", ["drone", "street"])
+def test_the_shipped_galleries_find_their_imagery_wherever_the_program_lies(kind):
+    manifest = read_manifest(demo_case(kind).gallery)
+    assert manifest.source == "../city.tif"
+    assert manifest.tiles >= 500
+
+
 def test_photos_are_located_while_a_gallery_is_built(qtbot, window, tmp_path):
     case = use_demo(window)
     session, builds = window.rooms.session, window.rooms.builds
@@ -107,7 +114,9 @@ def test_photos_are_located_while_a_gallery_is_built(qtbot, window, tmp_path):
     session.add(sorted(case.photos.glob("*.jpg"))[:1])
     qtbot.waitUntil(lambda: session.count("located") == 1, timeout=MINUTES)  # the engine is warm
     target = tmp_path / "gallery"
-    builds.start(BuildGallery(demo() / "city.tif", case.checkpoint, target, tile_size_m=60.0))
+    builds.start(
+        BuildGallery(demo() / "galleries" / "city.tif", case.checkpoint, target, tile_size_m=60.0)
+    )
     session.add(sorted(case.photos.glob("*.jpg"))[1:2])
     session.changed.connect(note)
     qtbot.waitUntil(lambda: any(kind == "built" for kind, _ in ended), timeout=MINUTES)
