@@ -211,7 +211,12 @@ class AnswerBar(QFrame):
             f"the best rival elsewhere scores {confidence.gap:.3f} less."
         )
         if confidence.calibrated:
-            self.badge.show_words("calibrated", "good", "Fitted on held-out queries, see the card.")
+            self.badge.show_words(
+                "calibrated elsewhere",
+                "subtle",
+                "The probabilities were fitted on held-out queries of other imagery (which, the "
+                "last reason and the card say). On yours they may be too bold or too shy.",
+            )
         else:
             self.badge.show_words(
                 "not calibrated",

@@ -292,3 +292,10 @@ def test_icons_follow_the_theme(qapp, window):
         ]
         shades.append(sum(inked) / len(inked))
     assert shades[0] < 80 < 160 < shades[1]
+
+
+def test_a_calibration_on_other_imagery_is_called_that(window, rooms, engine, scene, chosen):
+    rooms.session.add([PHOTO])
+    sent = engine.sent.index(next(r for r in engine.sent if isinstance(r, Locate)))
+    engine.tell(sent + 1, scene.location(PHOTO, calibrated=True))
+    assert window.bench.answer.badge.text() == "calibrated elsewhere"
