@@ -1,6 +1,6 @@
 """Peak memory of building a gallery from a 20,000 x 20,000 raster, in a process of its own.
 
-    python -m benchmarks.gallery_memory [--side 20000] [--tile-size-m 160]
+    python -m benchmarks.gallery_memory [--side 20000] [--tile-size-m 160]  (Linux)
 
 Goal: at most 2.5 GB in all, torch included, for any size of raster. Peers, each in a process of
 its own too: the same imports and one described batch (what no build can do without), and reading
@@ -8,7 +8,6 @@ the raster whole, as the simplest tile cutter does.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,9 +18,9 @@ GOAL_GB = 2.5
 
 
 def peak_gb() -> float:
-    """Of this process so far. Linux counts KiB, macOS bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    """Of this process so far. Not ``ru_maxrss``, which a child inherits from its parent."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e9
 
 
 def child(what: str, folder: Path, tile_size_m: float) -> None:

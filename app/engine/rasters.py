@@ -36,6 +36,7 @@ _Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 _MERCATOR = CRS.from_epsg(3857)
 _FAR = 1e-9
+_NEARLY = 1.05  # an overview this much coarser than what is wanted will do
 
 
 class Imagery:
@@ -158,7 +159,7 @@ class Imagery:
     ) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
         """``pixel_m``: what a pixel of the answer is on the ground. ``crs`` None: the file's."""
         shrink = pixel_m / self.gsd_m
-        level = max((n for n in self._levels if n <= shrink * (1 + _FAR)), default=0)
+        level = max((n for n in self._levels if n <= shrink * _NEARLY), default=0)
         shrink /= max(level, 1)
         resampling = Resampling.average if shrink > 1 else Resampling.bilinear
         source = self._source(self._levels.index(level) if level else None)
