@@ -48,9 +48,8 @@ def main() -> int:
             baseline = load_checkpoint(weights)
             gallery = Path(scratch) / f"gallery-{view}"
             size = shipped.card.tile_size_m
-            request = BuildGallery(
-                demo() / "galleries" / "city.tif", weights, gallery, tile_size_m=size, overlap=OVERLAP
-            )
+            city_tif = demo() / "galleries" / "city.tif"
+            request = BuildGallery(city_tif, weights, gallery, tile_size_m=size, overlap=OVERLAP)
             build_gallery(request, baseline)
             print(f"the same with {baseline.card.title}:")
             _tell(_measured(baseline, gallery, city / view))
