@@ -55,8 +55,7 @@ def _locate(args: argparse.Namespace) -> int:
 
     shelf = _shelf(args)
     found = list_photos(args.photos)
-    for skipped in found.skipped:
-        print(f"skipped {skipped}", file=sys.stderr)
+    _tell_skipped([f"{skipped.path}: {skipped.reason}" for skipped in found.skipped])
     answers: list[Location] = []
     failed = False
     for photo in found.photos:
@@ -101,9 +100,8 @@ def _gallery_build(args: argparse.Namespace) -> int:
     checkpoint = _shelf(args).checkpoint(args.checkpoint)
     with _progress() as report:
         built = build_gallery(request, checkpoint, report)
-    for line in built.skipped:
-        print(f"skipped {line}", file=sys.stderr)
     manifest = built.manifest
+    _tell_skipped(built.skipped, total=manifest.skipped)
     print(
         f"{built.gallery}: {manifest.tiles} tiles of {manifest.tile_size_m:g} m in {manifest.crs}, "
         f"{built.described} described now, {manifest.skipped} skipped"
@@ -241,6 +239,13 @@ def _shelf(args: argparse.Namespace) -> "Shelf":
     from app.engine.shelf import Shelf
 
     return Shelf(device=args.device)
+
+
+def _tell_skipped(lines: Sequence[str], *, total: int = 0, most: int = 10) -> None:
+    for line in lines[:most]:
+        print(f"skipped {line}", file=sys.stderr)
+    if (more := max(total, len(lines)) - most) > 0:
+        print(f"skipped {more} more", file=sys.stderr)
 
 
 def _print_fields(fields: dict[str, object]) -> None:
