@@ -45,7 +45,7 @@ from app.errors import UserError
 from app.manifest import MANIFEST_NAME, Manifest, manifest_to_json
 from app.messages import BuildGallery, GalleryBuilt, Progress, Report, ignore
 
-MAX_TILES = 64  # at once
+LEAST_TILES, MAX_TILES = 8, 64  # at once, where there is time for them
 BATCH_SECONDS = 0.25  # between two reports: a cancel or a query waits no longer
 SKIPS_TOLD = 32  # between two reports
 AHEAD = 128  # tiles cut before the network asks for them
@@ -187,7 +187,7 @@ class _Pace:
     """
 
     def __init__(self) -> None:
-        self.batch = self.tiles = 4
+        self.batch = self.tiles = LEAST_TILES
         self._calls = 0
         self._best_s = math.inf  # a tile
         self._settled = False
@@ -198,7 +198,7 @@ class _Pace:
         if self._calls > 1 and not self._settled and tiles == self.batch:  # 1: warming up
             faster = each_s < 0.95 * self._best_s
             self._best_s = min(self._best_s, each_s)
-            self.batch = self.batch * 2 if faster else max(1, self.batch // 2)
+            self.batch = self.batch * 2 if faster else max(LEAST_TILES, self.batch // 2)
             self._settled = not faster or self.batch == MAX_TILES
         fitting = max(1, min(int(BATCH_SECONDS / each_s), MAX_TILES))
         whole = fitting // self.batch * self.batch if self._settled else self.batch
