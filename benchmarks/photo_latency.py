@@ -2,7 +2,8 @@
 
     python -m benchmarks.photo_latency [--checkpoint C] [--rounds 15]
 
-Goal: at most 1.3 times. Both are timed in turn in one process; the median of the rounds counts.
+Goal: at most 1.3 times. The bare pass takes all rotations in one batch. Both are timed in turn in
+one process; the median of the rounds counts.
 Nothing is remembered between rounds: each reads a file never seen (JPEG decoding, preview, and
 descriptors included), only checkpoint and gallery are loaded. Weights do not change the time, so
 that fresh ones serve without a checkpoint.
@@ -81,13 +82,15 @@ def _forward_s(checkpoint: Checkpoint) -> float:
 
 
 def _photo(size: tuple[int, int]) -> bytes:
-    """Detail at every scale, so that the JPEG is about as large as a real one."""
+    """Detail at every scale; 0.38 bytes a pixel (30 real drone photos of a town: 0.35)."""
     dice = np.random.default_rng(0)
     image = np.zeros((*size, 3), np.float32)
-    for cells in (8, 64, 512, 1024):
-        coarse = dice.normal(0, 28, (cells, cells, 3)).astype(np.float32)
+    for pitch in (200, 40, 8, 3):  # px
+        cells = (size[0] // pitch, size[1] // pitch, 3)
+        coarse = dice.normal(0, 25, cells).astype(np.float32)
         image += cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
-    done, encoded = cv2.imencode(".jpg", (image + 128).clip(0, 255).astype(np.uint8))
+    pixels = (image + 128).clip(0, 255).astype(np.uint8)
+    done, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
     assert done
     content: bytes = encoded.tobytes()
     return content

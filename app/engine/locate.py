@@ -31,6 +31,7 @@ PREVIEW_SIDE = 2048  # px
 PREVIEW_QUALITY = 88
 HEADING_SPREAD_DEG = 10.0  # a compass on a drone or phone is off by about that much
 REPORT_EVERY_S = 0.3
+CPU_BATCH = 8  # 12 turns go through a CPU a tenth faster so than all at once (caches)
 
 _NOT_A_PANORAMA = (
     "the photo is no 360-degree panorama, which this checkpoint was trained on: "
@@ -127,8 +128,9 @@ def describe_turns(
     shelf: Shelf,
     report: Report = ignore,
 ) -> Float32[np.ndarray, "t d"]:
-    """The query's descriptor at each heading; in one batch unless that would deafen the engine."""
+    """The query's descriptor at each heading; in one call unless that would deafen the engine."""
     view = checkpoint.card.query_view
+    batch = CPU_BATCH if checkpoint.device.name == "cpu" else len(headings_deg)
     framed = frame_turns(
         query.image,
         kind=query.kind,
@@ -143,7 +145,7 @@ def describe_turns(
         pace = shelf.seconds_per_picture.get(checkpoint.sha256)
         step = 1 if pace is None else max(1, int(REPORT_EVERY_S / pace))
         started = time.perf_counter()
-        rows.append(checkpoint.describe(framed[done : done + step], view, batch=step))
+        rows.append(checkpoint.describe(framed[done : done + step], view, batch=batch))
         spent = time.perf_counter() - started
         shelf.seconds_per_picture[checkpoint.sha256] = spent / len(rows[-1])
         done += len(rows[-1])
