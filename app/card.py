@@ -50,8 +50,8 @@ class Card:
     task: Task
     query_view: View
     sizes: Mapping[str, tuple[int, int]]  # view -> (height, width) in pixels
-    descriptor: int
-    tile_size_m: float  # ground size of the tiles it was trained on
+    descriptor: int  # its length; 0 where the task has none
+    tile_size_m: float  # ground size of the satellite pictures it was trained on
     turns: int = 12  # rotations or rolls that a query of unknown heading needs
     training: Mapping[str, Any] = field(default_factory=dict)  # data, hash, recipe, seed
     metrics: tuple[Metric, ...] = ()

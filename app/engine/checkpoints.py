@@ -20,8 +20,9 @@ from torch import Tensor
 from app.card import CARD_KEY, Card, View, card_from_json, card_to_json, identity_of, read_card
 from app.errors import UserError
 from app.messages import Progress, Report, ignore
-from app.models.base import RetrievalNetwork
-from app.models.build import create
+from app.models.base import Network, RetrievalNetwork
+from app.models.build import create, create_object
+from app.models.object_base import ObjectNetwork
 
 MIN_CUDA_BYTES = 1 << 30  # below this much free memory "auto" takes the CPU
 
@@ -84,13 +85,24 @@ class Checkpoint:
         return result
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectCheckpoint:
+    """A trained object network, ready to find what a click means."""
+
+    path: Path
+    sha256: str  # of network, config and weights, see card.identity_of
+    card: Card
+    network: ObjectNetwork  # in eval mode, on ``device``, channels last
+    device: Device
+
+
 def to_images(pictures: UInt8[Tensor, "b h w 3"], device: str) -> Float[Tensor, "b 3 h w"]:
     """RGB 0..1 on ``device``. Stored channels last, as the pictures are: nothing is transposed."""
     moved = pictures.to(device, non_blocking=True)
     return moved.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
 
-def to_device(network: RetrievalNetwork, device: Device) -> None:
+def to_device(network: Network, device: Device) -> None:
     """Weights lie channels last, as the pictures do: convolutions are faster so."""
     network.to(device.name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
@@ -126,7 +138,7 @@ def _cuda_trouble(name: str) -> str:
     return ""
 
 
-def save_checkpoint(path: Path, network: RetrievalNetwork, card: Card) -> None:
+def save_checkpoint(path: Path, network: Network, card: Card) -> None:
     """Write weights and card whole or not at all."""
     _write(path, {name: _stored(name, t) for name, t in network.state_dict().items()}, card)
 
@@ -141,17 +153,30 @@ def rewrite_card(path: Path, card: Card) -> None:
 
 
 def load_checkpoint(path: Path, *, device: str = "auto") -> Checkpoint:
+    """A checkpoint for locating photos; one of another task is refused."""
     chosen = choose_device(device)
     card = read_card(path)
-    tensors = _read(path)
     network = create(card.network, card.config)
-    load_weights(network, tensors, name=path.name)
-    to_device(network, chosen)
-    network.eval()
+    _ready(network, path, chosen)
     return Checkpoint(path, identity_of(path), card, network, chosen)
 
 
-def load_weights(network: RetrievalNetwork, tensors: dict[str, Tensor], *, name: str) -> None:
+def load_object_checkpoint(path: Path, *, device: str = "auto") -> ObjectCheckpoint:
+    """A checkpoint for finding clicked objects; one of another task is refused."""
+    chosen = choose_device(device)
+    card = read_card(path)
+    network = create_object(card.network, card.config)
+    _ready(network, path, chosen)
+    return ObjectCheckpoint(path, identity_of(path), card, network, chosen)
+
+
+def _ready(network: Network, path: Path, device: Device) -> None:
+    load_weights(network, _read(path), name=path.name)
+    to_device(network, device)
+    network.eval()
+
+
+def load_weights(network: Network, tensors: dict[str, Tensor], *, name: str) -> None:
     """Every tensor must be there, fit and be finite. ``name`` is the file's, for the error."""
     expected = network.state_dict()
     wrong = [f"{key} is missing" for key in expected if key not in tensors]

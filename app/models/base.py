@@ -1,7 +1,7 @@
-"""What every retrieval network can do."""
+"""What every network can do, and what a retrieval network can do beyond that."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
@@ -18,18 +18,24 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetrievalConfig:
-    """Fields that every retrieval network has; a network's own config adds to them."""
+class NetworkConfig:
+    """Fields that every network has; a network's own config adds to them."""
 
     query_view: View
     query_size: tuple[int, int]  # height, width in pixels
     satellite_size: tuple[int, int]
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalConfig(NetworkConfig):
+    """Fields that every retrieval network has."""
+
     label_smoothing: float = 0.1  # of the loss; one that has no classes passes it over
 
 
-ConfigT = TypeVar("ConfigT", bound=RetrievalConfig)
+ConfigT = TypeVar("ConfigT", bound=NetworkConfig)
 
 
 def config_from_mapping(kind: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
@@ -70,22 +76,18 @@ class AttentionMap:
     values: Float[Tensor, "b h w"]  # any range; the coarse grid of the layer it comes from
 
 
-class RetrievalNetwork(nn.Module, ABC):
-    """Maps a picture of either view to one unit vector, so that a dot product compares them."""
+class Network(nn.Module, ABC):
+    """A network of either task: its views, their sizes and their normalisation."""
 
     mean: Tensor
     std: Tensor
+    config: NetworkConfig
 
-    def __init__(self, config: RetrievalConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
-
-    @property
-    @abstractmethod
-    def descriptor(self) -> int:
-        """Length of a descriptor."""
 
     def input_size(self, view: View) -> tuple[int, int]:
         """Height and width in pixels of this view's input."""
@@ -99,6 +101,21 @@ class RetrievalNetwork(nn.Module, ABC):
         if tuple(images.shape[2:]) != size:
             images = F.interpolate(images, size, mode="bilinear", antialias=True)
         return (images - self.mean) / self.std
+
+    def trunk_parameters(self) -> Iterator[nn.Parameter]:
+        """What learns at a rate of its own, where a paper trains its trunk more slowly."""
+        yield from ()
+
+
+class RetrievalNetwork(Network):
+    """Maps a picture of either view to one unit vector, so that a dot product compares them."""
+
+    config: RetrievalConfig
+
+    @property
+    @abstractmethod
+    def descriptor(self) -> int:
+        """Length of a descriptor."""
 
     @abstractmethod
     def describe(self, images: Float[Tensor, "b 3 h w"], view: View) -> Float[Tensor, "b d"]:
