@@ -4,12 +4,16 @@ Training, locating and evaluation all frame here, and ``explain`` maps back by t
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from app.messages import PhotoKind
+
+# Which rows of a panorama are kept. "auto": the middle half of a full sphere, all of a strip.
+PanoramaRows = Literal["auto", "all", "middle half"]
 
 PANORAMA_ASPECT = 1.95  # width / height from which a picture may be a 360-degree one
 FULL_SPHERE_ASPECT = 3.0  # below it a panorama still has its sky and ground
@@ -21,13 +25,14 @@ def frame_query(
     kind: PhotoKind,
     size: tuple[int, int],
     heading_deg: float,
+    rows: PanoramaRows = "auto",
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
     """A query as a network sees it, brought to north: cropped, turned and resized in one go.
 
     ``heading_deg`` is what the picture's top (a panorama's centre column) faces; in the result
     the top (the centre column) faces north. ``size`` is (height, width).
     """
-    framed = frame_turns(image, kind=kind, size=size, headings_deg=(heading_deg,))
+    framed = frame_turns(image, kind=kind, size=size, headings_deg=(heading_deg,), rows=rows)
     return np.asarray(framed[0])
 
 
@@ -37,10 +42,11 @@ def frame_turns(
     kind: PhotoKind,
     size: tuple[int, int],
     headings_deg: Sequence[float],
+    rows: PanoramaRows = "auto",
 ) -> UInt8[np.ndarray, "n h2 w2 3"]:
     """``frame_query`` at each heading; what does not depend on the heading is done once."""
     if kind == "panorama":
-        strip = _panorama_strip(image, size)
+        strip = _panorama_strip(image, size, rows)
         return np.stack([_rolled(strip, size, heading) for heading in headings_deg])
     small = _shrunk(image, max(size) / min(image.shape[:2]))
     return np.stack([_turned(small, size, heading) for heading in headings_deg])
@@ -60,10 +66,10 @@ def square_to_photo(
     return np.column_stack([linear, offset])
 
 
-def panorama_rows(photo_size: tuple[int, int]) -> tuple[int, int]:
+def panorama_rows(photo_size: tuple[int, int], rows: PanoramaRows = "auto") -> tuple[int, int]:
     """First row and end row that are kept: elevation within 45 degrees of a full sphere."""
     height, width = photo_size
-    if width / height >= FULL_SPHERE_ASPECT:
+    if rows == "all" or (rows == "auto" and width / height >= FULL_SPHERE_ASPECT):
         return 0, height
     return height // 4, height - height // 4
 
@@ -104,10 +110,10 @@ def _turned(
 
 
 def _panorama_strip(
-    image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
+    image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int], rows: PanoramaRows
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
     """The kept rows at the wanted height, four times the wanted width: to roll by part pixels."""
-    first, end = panorama_rows((image.shape[0], image.shape[1]))
+    first, end = panorama_rows((image.shape[0], image.shape[1]), rows)
     kept = image[first:end]
     return np.asarray(cv2.resize(kept, (4 * size[1], size[0]), interpolation=cv2.INTER_AREA))
 

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from app.card import View
 from app.engine.datasets.augment import change_looks
-from app.engine.framing import frame_query
+from app.engine.framing import PanoramaRows, frame_query
 from app.errors import UserError
 from app.geo import LatLon
 from app.messages import PhotoKind
@@ -45,6 +45,10 @@ class Pair:
     view: View
     kind: PhotoKind
     world: str
+    rows: PanoramaRows = "auto"  # of a panorama; published methods differ in it
+    # Where the query was taken (a drone: what it looks at) in the satellite picture: shares of its
+    # width and height, from its upper left corner.
+    spot: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +204,11 @@ class PairDataset(Dataset[PairItem | UserError]):
 
     def _framed(self, picture: Picture, pair: Pair, heading_deg: float) -> Resized:
         return frame_query(
-            picture, kind=pair.kind, size=self._query_size, heading_deg=heading_deg % 360
+            picture,
+            kind=pair.kind,
+            size=self._query_size,
+            heading_deg=heading_deg % 360,
+            rows=pair.rows,
         )
 
 
