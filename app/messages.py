@@ -14,8 +14,29 @@ from app.card import Card, View
 from app.errors import JobCancelled, UserError
 from app.geo import LatLon
 from app.manifest import Manifest
+from app.results import BoxRow, Comparison, ErrorRow, EvaluationResult, Projection
+from app.train_request import (
+    EpochDone,
+    EstimateTraining,
+    PreviewTraining,
+    Train,
+    Trained,
+    TrainingEstimate,
+    TrainingPreview,
+)
 
-__all__ = ["JobCancelled", "UserError", "View"]  # from below, so that callers need one import
+__all__ = [  # from below, so that callers need one import
+    "EpochDone",
+    "EstimateTraining",
+    "JobCancelled",
+    "PreviewTraining",
+    "Train",
+    "Trained",
+    "TrainingEstimate",
+    "TrainingPreview",
+    "UserError",
+    "View",
+]
 
 PhotoKind = Literal["panorama", "perspective"]
 
@@ -78,37 +99,78 @@ class Explain:
 
 
 @dataclass(frozen=True, slots=True)
-class Train:
-    """All that decides a training's result: kept as ``config.json``, it alone repeats the run."""
+class Evaluate:
+    """Measure a checkpoint on a data set: describe its tests' pictures, then score them.
 
-    run_dir: Path
-    data: Path  # a pair folder: pairs.csv and its pictures
-    network: str = "sample4geo"
-    preset: str = "tiny-drone"  # named configuration of the network, see models.catalog
-    init: Path | None = None  # a checkpoint to start from; None: fresh weights
-    epochs: int = 40
-    batch_size: int = 64
-    lr: float = 1e-3
-    weight_decay: float = 0.01
-    warmup_epochs: float = 1.0
-    label_smoothing: float = 0.1
-    clip_grad: float = 100.0  # largest absolute value of a gradient's entry
-    heading_jitter_deg: float = 15.0
-    zoom_jitter: float = 0.1  # up to this share of the sides is cut off a drone photo
-    looks: float = 1.0  # strength of the changes of colour, sharpness and holes; 0: none
-    neighbour_share: float = 0.0  # part of each batch drawn from one neighbourhood (hard negatives)
-    tile_size_m: float = 80.0  # ground size of the satellite pictures
-    turns: int = 12  # rotations that a query of unknown heading will need
-    title: str = ""  # of the checkpoint; none given: network, preset and data
-    licence: str = ""
+    Each test gets a folder in ``output`` (see app.results). Goes on where a cancelled or killed
+    one stopped; what is described already is only scored.
+    """
+
+    checkpoint: Path
+    data: Path  # a data set's folder, or a pair folder
+    output: Path
+    name: str = ""  # of the data set's layout; none given: recognised
+    tests: tuple[str, ...] = ()  # their names; none given: all that fit the checkpoint
+    headings: Literal["known", "unknown"] = "known"
+    turns: int | None = None  # for unknown headings; None: the card's
+    resamples: int = 1000  # of the bootstrap
     seed: int = 0
-    device: str = "auto"
-    workers: int = 0  # processes that prepare pictures; 0: none beside this one
-    amp: bool = False  # half precision where it pays: on CUDA
-    validate_every: int = 1
 
 
-Request = Warm | OpenGallery | BuildGallery | Locate | Explain | Train
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Figures from an evaluation folder, without the network."""
+
+    folder: Path
+    resamples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Two scored evaluation folders of the same test."""
+
+    first: Path
+    second: Path
+    resamples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Draw an evaluation's descriptors on a plane."""
+
+    folder: Path
+    method: Literal["pca", "tsne"] = "pca"
+    most: int = 2000  # pictures; more are thinned out evenly
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BrowseErrors:
+    """A page of a scored evaluation's queries that were not found."""
+
+    folder: Path
+    order: Literal["worst", "sure"] = "worst"  # or those that were most probable, and wrong
+    start: int = 0
+    count: int = 50
+
+
+Request = (
+    Warm
+    | OpenGallery
+    | BuildGallery
+    | Locate
+    | Explain
+    | Train
+    | EstimateTraining
+    | PreviewTraining
+    | Evaluate
+    | Score
+    | Compare
+    | Project
+    | BrowseErrors
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,21 +297,32 @@ class GalleryBuilt:
 
 
 @dataclass(frozen=True, slots=True)
-class EpochDone:
-    epoch: int
-    loss: float
-    lr: float
-    recall_at_1: float | None  # on the held-out pairs; None: not measured after this epoch
-    median_m: float | None
-    images_per_s: float
-    seconds: float
+class Evaluated:
+    """One folder a test, each with its figures."""
+
+    folders: tuple[Path, ...]
+    results: tuple[EvaluationResult, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    run_dir: Path
-    checkpoint: Path  # best.safetensors
-    recall_at_1: float
+class Compared:
+    first: Path
+    second: Path
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    folder: Path
+    projection: Projection
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorsBrowsed:
+    folder: Path
+    total: int  # rows that there are in all
+    start: int
+    rows: tuple[ErrorRow, ...] | tuple[BoxRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +347,20 @@ class Cancelled:
 
 
 Running = Progress | EpochDone | QueryRead
-Answer = Location | Explanation | Warmed | GalleryOpened | GalleryBuilt | Trained
+Answer = (
+    Location
+    | Explanation
+    | Warmed
+    | GalleryOpened
+    | GalleryBuilt
+    | Trained
+    | TrainingEstimate
+    | TrainingPreview
+    | Evaluated
+    | Compared
+    | Projected
+    | ErrorsBrowsed
+)
 Outcome = Answer | Problem | Cancelled
 Body = Running | Outcome
 

@@ -18,9 +18,12 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from app.messages import (
+    BrowseErrors,
     BuildGallery,
     Cancel,
     Cancelled,
+    Compare,
+    Evaluate,
     Event,
     Explain,
     GalleryOpened,
@@ -30,9 +33,11 @@ from app.messages import (
     Outcome,
     Problem,
     Progress,
+    Project,
     Report,
     Request,
     Running,
+    Score,
     Train,
     UserError,
     Warm,
@@ -44,7 +49,7 @@ if TYPE_CHECKING:
 
 Answer = Callable[[Request, Report], Outcome]
 
-_LONG = (BuildGallery, Train)
+_LONG = (BuildGallery, Train, Evaluate, Score, Compare, Project)
 
 
 class _Inbox:
@@ -181,6 +186,26 @@ class _Engine:
                 from app.engine.training import train
 
                 return train(request, report)
+            case Evaluate():
+                from app.engine.evaluation_run import evaluate
+
+                return evaluate(request, self._open_shelf(), report)
+            case Score():
+                from app.engine.evaluation_run import score_folder
+
+                return score_folder(request, report)
+            case Compare():
+                from app.engine.evaluation_compare import compare
+
+                return compare(request, report)
+            case Project():
+                from app.engine.evaluation_map import project_folder
+
+                return project_folder(request, report)
+            case BrowseErrors():
+                from app.engine.evaluation_errors import browse
+
+                return browse(request)
 
     def _open_shelf(self) -> "Shelf":
         if self._shelf is None:
