@@ -19,10 +19,12 @@ from PySide6.QtWidgets import (
 from app.messages import (
     BuildGallery,
     EpochDone,
+    EstimateTraining,
     Event,
     Explain,
     Locate,
     OpenGallery,
+    PreviewTraining,
     Progress,
     QueryRead,
     Request,
@@ -114,6 +116,10 @@ def _describe(request: Request) -> tuple[int, str]:
             return 0, f"Building gallery {request.name or request.gallery.name}"
         case Train():
             return 1, f"Training {request.title or request.run_dir.name}"
+        case EstimateTraining():
+            return 2, "Trying two batches"
+        case PreviewTraining():
+            return 2, "Drawing training pairs"
         case Warm():
             return 2, f"Loading checkpoint {request.checkpoint.stem}"
         case OpenGallery():
