@@ -195,13 +195,30 @@ def take_tile(
     world: World, rng: np.random.Generator, *, x: float, y: float, size_m: float, size_px: int
 ) -> UInt8[np.ndarray, "s s 3"]:
     """The satellite's picture of a square; at higher difficulty a little off, leaning and worse."""
+    over = pass_over(world, rng)
+    shot = over.shoot(world.imagery.scene, x=x, y=y, size_m=size_m, size_px=size_px)
+    return expose(shot.image, random_sensor(rng, world.difficulty), rng)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """How a satellite stood when it took a picture."""
+
+    off_m: tuple[float, float]  # by which its position is wrong: east, north
+    lean: tuple[float, float]  # by which what is a metre high is shifted in its picture
+
+    def shoot(self, scene: Scene, *, x: float, y: float, size_m: float, size_px: int) -> Shot:
+        """A north-up square; several scenes shot in one pass lie over each other."""
+        east, north = self.off_m
+        return satellite(
+            scene, x=x + east, y=y + north, size_m=size_m, size_px=size_px, lean=self.lean
+        )
+
+
+def pass_over(world: World, rng: np.random.Generator) -> Pass:
     off = rng.normal(0, 0.8 * world.difficulty, 2)
     lean = rng.uniform(-0.22, 0.22, 2) * world.difficulty
-    shot = satellite(
-        world.imagery.scene, x=x + float(off[0]), y=y + float(off[1]), size_m=size_m,
-        size_px=size_px, lean=(float(lean[0]), float(lean[1])),
-    )  # fmt: skip
-    return expose(shot.image, random_sensor(rng, world.difficulty), rng)
+    return Pass((float(off[0]), float(off[1])), (float(lean[0]), float(lean[1])))
 
 
 def render_pair(
