@@ -1,7 +1,13 @@
-"""The networks of this program, as data. Anyone may import this: it loads no torch."""
+"""The networks of this program, as data. Anyone may import this: it loads no torch.
 
+python -m app.models.catalog --table    # their sizes beside the published ones, as Markdown
+"""
+
+import argparse
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from app.card import Task
@@ -114,5 +120,27 @@ SPECS = (
         paper="Wang et al.: LPN, IEEE TCSVT 2021",
         presets=presets.LPN,
     ),
+    NetworkSpec(
+        name="msae",
+        title="MSAE",
+        module="msae",
+        task="retrieval",
+        paper="Li et al.: MSAE, CAAI Transactions on Intelligence Technology 2022",
+        presets=presets.MSAE,
+    ),
 )
 BY_NAME = {spec.name: spec for spec in SPECS}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="List the networks.")
+    parser.add_argument("--table", action="store_true", help="their sizes beside the published")
+    if parser.parse_args().table:
+        sizes = import_module("app.models.table")  # by name: this file loads no torch
+        sys.stdout.write(sizes.table(sizes.measured()))
+    else:
+        sys.stdout.writelines(f"{s.name:<14}{s.title}: {', '.join(s.presets)}\n" for s in SPECS)
+
+
+if __name__ == "__main__":
+    main()
