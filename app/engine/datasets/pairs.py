@@ -9,8 +9,8 @@ are neighbours of each other.
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
@@ -226,16 +226,28 @@ def _collate(items: Sequence[PairItem | UserError]) -> PairPictures | UserError:
     )
 
 
-@contextmanager
 def pair_loader(
     dataset: PairDataset, batches: Iterable[list[tuple[int, int]]], *, workers: int, pinned: bool
-) -> Iterator["DataLoader[Any]"]:
+) -> AbstractContextManager["DataLoader[Any]"]:
     """Yields ``PairPictures``, or a UserError for the reader to raise. Ends its workers."""
+    return closing_loader(dataset, batches, _collate, workers=workers, pinned=pinned)
+
+
+@contextmanager
+def closing_loader(
+    dataset: Dataset[Any],
+    batches: Iterable[list[tuple[int, int]]],
+    collate: Callable[[Sequence[Any]], object],
+    *,
+    workers: int,
+    pinned: bool,
+) -> Iterator["DataLoader[Any]"]:
+    """A loader whose workers end with the block."""
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=collate,
         worker_init_fn=_one_thread,
         persistent_workers=workers > 0,
         pin_memory=pinned,
