@@ -1,5 +1,7 @@
 """Losses that more than one network uses."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -67,27 +69,54 @@ def cross_view_triplet(
     ) / 2
 
 
+@dataclass(frozen=True, slots=True)
+class Outsiders:
+    """Descriptors from outside a batch, as further negatives; only ``filled`` rows hold one."""
+
+    descriptors: Float[Tensor, "n d"]
+    place: Int[Tensor, " n"]
+    filled: Bool[Tensor, " n"]
+    weight: float = 1.0  # of a triplet with one of them; a triplet of the batch weighs 1
+
+
 def soft_margin_triplet(
     query: Float[Tensor, "b d"],
     satellite: Float[Tensor, "b d"],
     place: Int[Tensor, " b"],
     *,
     alpha: float,
+    satellite_outsiders: Outsiders | None = None,
+    query_outsiders: Outsiders | None = None,
 ) -> Float[Tensor, ""]:
     """Mean of log(1 + exp(alpha (d+ - d-))) over all triplets of a batch, both ways.
 
     d are squared Euclidean distances of unit vectors (made so here), so that ``alpha`` 10 is 20 on
     cosines, as in TransGeo's code. Row i matches row i, and all others are its negatives but for
     those of the same ``place``: with all places different there are 2 b (b - 1) triplets. A batch
-    of a single place holds no negatives and gives zero.
+    of a single place holds no negatives and gives zero. ``satellite_outsiders`` are negatives of
+    the queries, ``query_outsiders`` of the satellite pictures; the mean is over their triplets too.
     """
-    with torch.autocast(query.device.type, enabled=False):
-        cosine = F.normalize(query.float(), dim=-1) @ F.normalize(satellite.float(), dim=-1).T
-    distance = 2 - 2 * cosine
+    query, satellite = F.normalize(query.float(), dim=-1), F.normalize(satellite.float(), dim=-1)
+    distance = _squared_distance(query, satellite)
     match = distance.diagonal()
-    other = place[:, None] != place[None]
-    terms = torch.cat(
-        (F.softplus(alpha * (match[:, None] - distance)), F.softplus(alpha * (match - distance)))
-    )
-    counts = torch.cat((other, other))
-    return torch.where(counts, terms, 0.0).sum() / counts.sum().clamp(min=1)
+    other = (place[:, None] != place[None]).float()
+    terms = [
+        F.softplus(alpha * (match[:, None] - distance)),
+        F.softplus(alpha * (match - distance)),
+    ]
+    weights = [other, other]
+    for anchors, outsiders in ((query, satellite_outsiders), (satellite, query_outsiders)):
+        if outsiders is not None:
+            far = _squared_distance(anchors, F.normalize(outsiders.descriptors.float(), dim=-1))
+            terms.append(F.softplus(alpha * (match[:, None] - far)))
+            counts = outsiders.filled & (place[:, None] != outsiders.place)
+            weights.append(outsiders.weight * counts.float())
+    term, weight = (torch.cat([x.flatten() for x in both]) for both in (terms, weights))
+    total = weight.sum()
+    return (term * weight).sum() / torch.where(total > 0, total, 1.0)
+
+
+def _squared_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    """Of unit vectors; in full precision under autocast too."""
+    with torch.autocast(a.device.type, enabled=False):
+        return 2 - 2 * a @ b.T

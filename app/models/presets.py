@@ -280,3 +280,62 @@ TRANSGEO: dict[str, dict[str, Any]] = {
     },
     "paper-vigor": {"query_view": "street", "query_size": (320, 640), "satellite_size": (320, 320)},
 }
+
+MSAE: dict[str, dict[str, Any]] = {
+    "tiny-street": {
+        "trunk": "tf_efficientnet_lite0",
+        "satellite_size": (160, 160),
+        "mean": (0.4980392156862745, 0.4980392156862745, 0.4980392156862745),
+        "std": (0.5019607843137255, 0.5019607843137255, 0.5019607843137255),
+        "freeze_bn": True,
+        "frozen_stages": 3,
+        "outputs": 320,
+        "rotation_deg": 0.0,  # the app's own training turns panoramas already
+        "query_view": "street",
+        "query_size": (96, 384),
+    },
+    "smallest": {
+        "trunk": "test_efficientnet",
+        "stride": 8,
+        "satellite_size": (64, 64),
+        "mask_filters": (4, 4, 4),
+        "outputs": 64,
+        "rotation_deg": 0.0,
+        "queue_length": 16,
+        "query_view": "street",
+        "query_size": (32, 128),
+    },
+    "paper-cvusa-cvact": {
+        "query_view": "street",
+        "query_size": (224, 1232),  # CVUSA's own; the view from above is 288 x 288
+        "satellite_size": (288, 288),
+    },
+}
+
+ATTENGEO: dict[str, dict[str, Any]] = {
+    "smallest": {
+        "query_view": "drone",
+        "query_size": (64, 64),
+        "satellite_size": (64, 64),
+        "backbone": "test_efficientnet",
+        "query_strides": (16,),
+        "satellite_strides": (8, 16),
+        "anchors": ((6.0, 6.0), (12.0, 12.0), (24.0, 24.0)),
+        "width": 32,
+        "iterations": 2,
+        "heads": 2,
+        "ffn_width": 64,
+        "dropout": 0.0,
+    },
+    "paper-drone": {
+        "query_view": "drone",
+        "query_size": (256, 256),
+        "satellite_size": (1024, 1024),
+    },
+    # G2D, the paper's ground to drone set, has these sizes too, and anchors of its own.
+    "paper-street": {
+        "query_view": "street",
+        "query_size": (256, 512),
+        "satellite_size": (1024, 1024),
+    },
+}
