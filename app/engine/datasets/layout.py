@@ -101,7 +101,13 @@ def pairs_of(test: RetrievalTest, *, most: int = MOST_HELD_OUT) -> tuple[Pair, .
     return tuple(pair_of(test.queries[n], test.gallery[test.positives[n][0]]) for n in chosen)
 
 
-def pair_of(query: Picture, satellite: Picture, *, world: str = "") -> Pair:
+def pair_of(
+    query: Picture,
+    satellite: Picture,
+    *,
+    world: str = "",
+    spot: tuple[float, float] | None = None,
+) -> Pair:
     """Both show the place of the query's label."""
     return Pair(
         query=query.path,
@@ -113,4 +119,5 @@ def pair_of(query: Picture, satellite: Picture, *, world: str = "") -> Pair:
         kind=query.kind,
         world=world,
         rows=query.rows,
+        spot=spot,
     )

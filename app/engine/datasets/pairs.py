@@ -1,18 +1,21 @@
 """The pair folder, the form in which training data lies: ``pairs.csv`` and its pictures.
 
 ``pairs.csv`` (UTF-8) has the columns ``query,satellite,split,place,lat,lon,heading_deg,view,kind``
-and may have ``world``. Paths are relative to the folder; ``split`` is train or val; rows of one
-``place`` (an integer) show one place; ``lat,lon`` may be empty (no distances then), and so may
-``heading_deg`` (unknown: any turn in training, as it is in validation). Only rows of one ``world``
-are neighbours of each other.
+and may have ``world``, ``rows`` (of a panorama: auto, all, middle half), and ``dx_m,dy_m,
+tile_size_m`` (how far the query's place lies east and north of the satellite picture's centre, and
+that picture's size on the ground). Paths are relative to the folder; ``split`` is train or val;
+rows of one ``place`` (an integer) show one place; ``lat,lon`` may be empty (no distances then),
+and so may ``heading_deg`` (unknown: any turn in training, as it is in validation). Only rows of
+one ``world`` are neighbours of each other.
 """
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple, cast, get_args
 
 import cv2
@@ -29,6 +32,7 @@ from app.errors import UserError
 from app.geo import LatLon
 from app.messages import PhotoKind
 
+TABLE = "pairs.csv"
 COLUMNS = ("query", "satellite", "split", "place", "lat", "lon", "heading_deg", "view", "kind")
 Picture = UInt8[np.ndarray, "h w 3"]
 Resized = UInt8[np.ndarray, "h2 w2 3"]
@@ -74,9 +78,53 @@ class PairPictures(NamedTuple):
     place: Int64[Tensor, " b"]
 
 
+@dataclass(frozen=True, slots=True)
+class PairTable:
+    """All that a ``pairs.csv`` says."""
+
+    pairs: Mapping[str, tuple[Pair, ...]]  # by split
+    missing: tuple[str, ...]  # pictures that it names and that are not there: "line 4: …"
+    tile_size_m: float | None  # the median of the column, if it has one
+
+
 def read_pairs(folder: Path, split: str, *, view: View | None = None) -> tuple[Pair, ...]:
     """The pairs of a split, of one query view if given. Every picture named exists."""
-    table = folder / "pairs.csv"
+    table = read_pair_table(folder, only=split, view=view)
+    if table.missing:
+        raise UserError(f"{folder / TABLE}, {table.missing[0]}", "Copy the data set again.")
+    rows = table.pairs.get(split, ())
+    if not rows:
+        raise UserError(
+            f"{folder / TABLE} has no {split} pairs" + (f" with {view} queries" if view else ""),
+            "Choose another data set, or a network for this view.",
+        )
+    return rows
+
+
+def read_pair_table(
+    folder: Path, *, only: str | None = None, view: View | None = None
+) -> PairTable:
+    """Every split, or ``only`` one; of one query view if given. Missing pictures are listed."""
+    table = folder / TABLE
+    pairs: dict[str, list[Pair]] = {}
+    missing: list[str] = []
+    sizes: list[float] = []
+    for number, row in _rows(table):
+        if view not in (None, row["view"]) or only not in (None, row["split"]):
+            continue
+        pair = _pair(folder, row, where=f"{table}, line {number}")
+        absent = [picture for picture in (pair.query, pair.satellite) if not picture.is_file()]
+        missing += [f"line {number}: there is no picture {picture}" for picture in absent]
+        if not absent:
+            pairs.setdefault(row["split"], []).append(pair)
+        if row.get("tile_size_m"):
+            sizes.append(float(row["tile_size_m"]))
+    found = {split: tuple(rows) for split, rows in pairs.items()}
+    return PairTable(found, tuple(missing), median(sizes) if sizes else None)
+
+
+def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line numbers and what is in the columns."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
@@ -86,52 +134,53 @@ def read_pairs(folder: Path, split: str, *, view: View | None = None) -> tuple[P
                     f"{table} lacks the column {', '.join(missing)}",
                     f"Its first line must be: {','.join(COLUMNS)}",
                 )
-            rows = [
-                _pair(folder, row, where=f"{table}, line {reader.line_num}")
-                for row in reader
-                if row["split"] == split and view in (None, row["view"])
-            ]
+            for row in reader:
+                yield reader.line_num, row
     except FileNotFoundError as error:
         raise UserError(
-            f"{folder} is not a pair folder: it has no pairs.csv",
+            f"{table.parent} is not a pair folder: it has no {TABLE}",
             "Choose another folder, or render one with: skyfix world",
         ) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{table} cannot be read: {error}", "It must be a UTF-8 CSV.") from error
-    if not rows:
-        raise UserError(
-            f"{table} has no {split} pairs" + (f" with {view} queries" if view else ""),
-            "Choose another data set, or a network for this view.",
-        )
-    return tuple(rows)
 
 
 def _pair(folder: Path, row: dict[str, str], *, where: str) -> Pair:
     try:
-        query, satellite = folder / row["query"], folder / row["satellite"]
-        for picture in (query, satellite):
-            if not picture.is_file():
-                raise UserError(
-                    f"{where}: there is no picture {picture}", "Copy the data set again."
-                )
         if row["view"] not in get_args(View) or row["kind"] not in get_args(PhotoKind):
             raise ValueError(f"view {row['view']}, kind {row['kind']}")
+        if (rows := row.get("rows") or "auto") not in get_args(PanoramaRows):
+            raise ValueError(f"rows {rows}")
         position = LatLon(float(row["lat"]), float(row["lon"])) if row["lat"] else None
         heading = float(row["heading_deg"]) if row["heading_deg"] else None
         if heading is not None and not math.isfinite(heading):
             raise ValueError(f"heading_deg {heading}")
         return Pair(
-            query,
-            satellite,
+            folder / row["query"],
+            folder / row["satellite"],
             int(row["place"]),
             position,
             heading,
             cast(View, row["view"]),
             cast(PhotoKind, row["kind"]),
             row.get("world") or "",
+            rows=cast(PanoramaRows, rows),
+            spot=_spot(row),
         )
     except (ValueError, TypeError) as error:
         raise UserError(f"{where} cannot be read: {error}", "Mend the line.") from error
+
+
+def _spot(row: dict[str, str]) -> tuple[float, float] | None:
+    """From the metres by which the query's place lies east and north of the picture's centre."""
+    if not row.get("tile_size_m"):
+        return None
+    size = float(row["tile_size_m"])
+    if not 0 < size < math.inf:
+        raise ValueError(f"tile_size_m {row['tile_size_m']}")
+    if not (row.get("dx_m") and row.get("dy_m")):
+        return None
+    return 0.5 + float(row["dx_m"]) / size, 0.5 - float(row["dy_m"]) / size
 
 
 class PairDataset(Dataset[PairItem | UserError]):
