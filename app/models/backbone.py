@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -61,3 +62,62 @@ def last_maps(net: nn.Module, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor,
     """The maps of the last three stages, [b, c, h, w], fine to coarse."""
     maps = net.forward_intermediates(images, indices=3, intermediates_only=True)  # type: ignore[operator]  # timm's
     return tuple(maps)
+
+
+class MapTrunk(nn.Module):
+    """A timm network that ends in a map of chosen strides; nothing is pooled.
+
+    What follows the stage of ``deepest`` stride is cut off. ConvNeXt's last norm stays where
+    published weights have it, but learns nothing. ``freeze_bn`` and ``frozen_stages`` are those of
+    Sample4Geo's config.
+    """
+
+    def __init__(
+        self, name: str, *, deepest: int, freeze_bn: bool, frozen_stages: int, **options: Any
+    ) -> None:
+        super().__init__()
+        net: Any = pooled_backbone(name, **options)
+        # Where two maps have one stride the later one counts.
+        self.stages = {f["reduction"]: (i, f["num_chs"]) for i, f in enumerate(net.feature_info)}
+        self.net: nn.Module = net
+        self.require((deepest,))
+        net.prune_intermediate_layers([self.stages[deepest][0]], prune_norm=True, prune_head=False)
+        for parameter, value in self.net.named_parameters():
+            value.requires_grad_(not parameter.startswith("head."))
+        if frozen_stages:
+            first_stages(self.net, frozen_stages).requires_grad_(False)
+        self.freeze_bn = freeze_bn
+
+    def require(self, strides: tuple[int, ...]) -> None:
+        """Raises UserError for strides that it has no maps of."""
+        if missing := [stride for stride in strides if stride not in self.stages]:
+            raise UserError(
+                f"{type(self.net).__name__} has no map of stride {missing[0]}",
+                f"Choose among {', '.join(map(str, self.stages))}.",
+            )
+
+    def channels(self, strides: tuple[int, ...]) -> int:
+        """Of the map that ``forward`` makes of these strides."""
+        self.require(strides)
+        return sum(self.stages[stride][1] for stride in strides)
+
+    def train(self, mode: bool = True) -> "MapTrunk":
+        super().train(mode)
+        if self.freeze_bn:
+            for module in self.net.modules():
+                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm):
+                    module.eval()
+        return self
+
+    def forward(
+        self, images: Float[Tensor, "b 3 h w"], strides: tuple[int, ...]
+    ) -> Float[Tensor, "b c h2 w2"]:
+        """The map of the first, finest stride, with coarser ones enlarged and laid beside it."""
+        maps = self.net.forward_intermediates(  # type: ignore[operator]  # timm's
+            images,
+            indices=[self.stages[stride][0] for stride in strides],
+            intermediates_only=True,
+            stop_early=True,
+        )
+        size = maps[0].shape[2:]
+        return torch.cat([maps[0], *(F.interpolate(x, size) for x in maps[1:])], dim=1)
