@@ -4,9 +4,6 @@ Kernels and weights are stored as float16; what has fewer than two dimensions (b
 their running statistics, scales) stays float32: it is small and its range may not fit.
 """
 
-import contextlib
-import errno
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from app.card import CARD_KEY, Card, View, card_from_json, card_to_json, identity_of, read_card
+from app.engine.writing import write_whole as write_whole
 from app.errors import UserError
 from app.messages import Progress, Report, ignore
 from app.models.base import Network, RetrievalNetwork
@@ -194,29 +192,6 @@ def load_weights(network: Network, tensors: dict[str, Tensor], *, name: str) -> 
             "The file is damaged or of another version; choose another checkpoint.",
         )
     network.load_state_dict(tensors, strict=True)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """A program killed or a disk full while writing leaves what was there before."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"The disk is full: {path.name} was not written ({len(content) >> 20} MiB)",
-                f"Make room on the disk of {path.parent} and try again.",
-            ) from error
-        raise UserError(
-            f"{path} cannot be written: {error.strerror}", "Check its rights, or choose another."
-        ) from error
 
 
 def _stored(name: str, tensor: Tensor) -> Tensor:
