@@ -4,8 +4,8 @@ An evaluation folder holds one test of one data set, described by one checkpoint
 
     manifest.json   what was described by what; written last of the first step (describe)
     test.json       the pictures' names, labels and positions, and what counts as found
-    queries.npy     float16 [queries * turns, descriptor], unit rows
-    gallery.npy     float16 [gallery, descriptor]
+    queries.npy     float16 [queries, turns, descriptor], unit rows
+    gallery.npy     float16 [gallery, turns, descriptor]
     result.json     this; written by the second step (score), which reads the files above alone
     rows.npz        what the second step found for each query
     map-*.json      the descriptors drawn on a plane
