@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from app.card import Card, read_card
@@ -173,11 +174,10 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _world(args: argparse.Namespace) -> int:
-    from app.engine.world import write_pairs
     from app.engine.world_files import write_world
 
     with _progress() as report:
-        if args.pairs is None:
+        if args.pairs is None and args.objects is None:
             write_world(
                 args.output,
                 seed=args.seed,
@@ -189,29 +189,41 @@ def _world(args: argparse.Namespace) -> int:
                 perspectives=args.perspectives,
                 report=report,
             )
-            print(args.output)
-            return 0
-        if not args.train_seeds or not args.val_seeds:
-            raise UserError(
-                "Pairs need cities to train on and others to hold out",
-                "Name them: --train-seeds 1-8 --val-seeds 101,102.",
-            )
-        splits: tuple[tuple[Literal["train", "val"], tuple[int, ...]], ...] = (
-            ("train", args.train_seeds),
-            ("val", args.val_seeds),
-        )
-        for split, seeds in splits:
-            write_pairs(
-                args.output,
-                view=args.view,
-                seeds=seeds,
-                pairs_per_world=args.pairs,
-                split=split,
-                difficulty=args.difficulty,
-                report=report,
-            )
+        else:
+            _world_pairs(args, report)
     print(args.output)
     return 0
+
+
+def _world_pairs(args: argparse.Namespace, report: Callable[[Running], None]) -> None:
+    from app.engine.world import write_pairs
+    from app.engine.world_objects import write_object_pairs
+
+    if args.pairs and args.objects:
+        raise UserError("--pairs and --objects make different folders", "Ask for one at a time.")
+    if not args.train_seeds or not args.val_seeds:
+        raise UserError(
+            "Pairs need cities to train on and others to hold out",
+            "Name them: --train-seeds 1-8 --val-seeds 101,102.",
+        )
+    write = (
+        partial(write_object_pairs, objects_per_world=args.objects)
+        if args.objects
+        else partial(write_pairs, pairs_per_world=args.pairs)
+    )
+    splits: tuple[tuple[Literal["train", "val"], tuple[int, ...]], ...] = (
+        ("train", args.train_seeds),
+        ("val", args.val_seeds),
+    )
+    for split, seeds in splits:
+        write(
+            args.output,
+            view=args.view,
+            seeds=seeds,
+            split=split,
+            difficulty=args.difficulty,
+            report=report,
+        )
 
 
 def _checkpoint_info(args: argparse.Namespace) -> int:

@@ -118,6 +118,9 @@ def _add_world(commands: _Commands) -> None:
     one.add_argument("--panoramas", type=int, default=20)
     one.add_argument("--perspectives", type=int, default=0)
     one.add_argument("--pairs", type=_count, help="write a pair folder: this many pairs a city")
+    one.add_argument(
+        "--objects", type=_count, help="write an object folder: this many clicked objects a city"
+    )
     one.add_argument("--view", choices=("drone", "street"), default="drone", help="of the pairs")
     one.add_argument("--train-seeds", type=_seeds, default=(), metavar="1-8,11")
     one.add_argument("--val-seeds", type=_seeds, default=(), metavar="101,102")
