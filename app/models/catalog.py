@@ -128,6 +128,14 @@ SPECS = (
         paper="Li et al.: MSAE, CAAI Transactions on Intelligence Technology 2022",
         presets=presets.MSAE,
     ),
+    NetworkSpec(
+        name="attengeo",
+        title="AttenGeo",
+        module="attengeo",
+        task="object",
+        paper="Improving Cross-view Object Geo-localization: a dual attention approach, 2025",
+        presets=presets.ATTENGEO,
+    ),
 )
 BY_NAME = {spec.name: spec for spec in SPECS}
 

@@ -17,14 +17,16 @@ Grid = tuple[int, int]  # height, width
 EPSILON = 1e-6  # of the sum that an attention is divided by; the released code's
 
 
-def sine_code(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "c h w"]:
+def sine_code(x: Float[Tensor, "b c h w"], *, exponent: int = 4) -> Float[Tensor, "c h w"]:
     """Sines and cosines of column and row, counted from 1, at c / 4 wavelengths (LoFTR's).
+
+    The wavelengths are 2 pi 10000^(exponent j / c); AttenGeo has an exponent of 2.
 
     Made anew each time: it costs far less than one convolution, and a stored one would have to
     grow with the picture.
     """
     c, h, w = x.shape[1:]
-    step = torch.arange(c // 4, device=x.device) * (-math.log(10000.0) / (c // 4))
+    step = torch.arange(c // 4, device=x.device) * (-math.log(10000.0) * exponent / c)
     column = torch.arange(1, w + 1, device=x.device) * step.exp()[:, None]
     row = torch.arange(1, h + 1, device=x.device) * step.exp()[:, None]
     waves = (
