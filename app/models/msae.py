@@ -240,7 +240,8 @@ class MSAE(RetrievalNetwork):
             azimuth=config.azimuth_origin,
         )
         if config.inverse_polar:
-            self.register_buffer("points", self.polar.street_points(), persistent=False)
+            points = self.polar.street_points().to(self.mean.device)
+            self.register_buffer("points", points, persistent=False)
         seen = config.satellite_size if config.inverse_polar else config.query_size
         self.query_net = Encoder(config, seen)
         self.satellite_net = Encoder(config, config.satellite_size)

@@ -24,8 +24,8 @@ class Polar:
 
     Defaults are MSAE's equations 1 and 2 made right for panoramas whose centre column faces north
     and satellite pictures with north up. "printed" is their letter, for those who have networks
-    trained so: ``vertical`` then puts the sky into the centre, and ``azimuth`` turns the view from
-    above by a quarter, clockwise, for it has north at three quarters of the panorama's width.
+    trained so: ``vertical`` then puts the sky into the centre, and ``azimuth`` counts on north at
+    three quarters of a panorama's width, so that of ours the east comes up.
     """
 
     street: tuple[int, int]  # height and width of the panorama in pixels
