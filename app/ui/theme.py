@@ -150,6 +150,11 @@ def _sheet(c: Colours) -> str:
     QStatusBar::item {{ border: none; }}
     QToolBar {{ border: none; border-bottom: 1px solid {c.border}; padding: 4px 6px;
                 spacing: 6px; }}
+    QToolButton[segment="true"] {{ background: {c.raised}; border: 1px solid {c.border};
+                                   padding: 4px 10px; }}
+    QToolButton[segment="true"]:hover {{ border-color: {c.accent}; }}
+    QToolButton[segment="true"]:checked {{ background: {c.accent}; color: {c.on_accent};
+                                           border-color: {c.accent}; }}
     QLabel[small="true"] {{ color: {c.subtle}; }}
     QFrame[card="true"] {{ background: {c.raised}; border: 1px solid {c.border};
                            border-radius: {RADIUS}px; }}

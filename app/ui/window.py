@@ -16,6 +16,7 @@ from PySide6.QtGui import (
     QShowEvent,
 )
 from PySide6.QtWidgets import (
+    QHBoxLayout,
     QMainWindow,
     QSizePolicy,
     QStackedWidget,
@@ -53,6 +54,7 @@ from app.ui.preferences import Preferences
 from app.ui.session import LocateSession, Target
 from app.ui.start_page import StartPage
 from app.ui.status import StatusBar
+from app.ui.tasks import LOCATE, Tasks, TaskSwitch
 from app.ui.wardrobe import Wardrobe
 from app.ui.workbench import Map, Workbench
 
@@ -113,12 +115,14 @@ class MainWindow(QMainWindow):
         self.pages = QStackedWidget()
         self.pages.addWidget(self.start)
         self.pages.addWidget(self.bench)
+        self.tasks = Tasks()
+        self.tasks.add(LOCATE, self.pages)
         whole = QWidget()
         column = QVBoxLayout(whole)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(self.notices)
-        column.addWidget(self.pages, 1)
+        column.addWidget(self.tasks, 1)
         self.setCentralWidget(whole)
         self.status = StatusBar(rooms.library, rooms.jobs)
         self.setStatusBar(self.status)
@@ -130,25 +134,39 @@ class MainWindow(QMainWindow):
         bar.setMovable(False)
         bar.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
         bar.setIconSize(QSize(20, 20))
-        for name in ("open_photos", "open_folder", "paste"):
-            bar.addAction(self.actions_by_name[name])
-        bar.addSeparator()
-        self.checkpoints = CheckpointPicker(self._rooms.library)
-        self.galleries = GalleryPicker(self._rooms.library)
-        for picker in (self.galleries, self.checkpoints):
-            picker.setMaximumWidth(380)
-            bar.addWidget(picker)
-        bar.addAction(self.actions_by_name["build_gallery"])
+        bar.addWidget(TaskSwitch(self.tasks))
+        of_locating = bar.addWidget(self._locating_tools(bar.iconSize()))
+        self.tasks.switched.connect(lambda name: of_locating.setVisible(name == LOCATE.name))
         space = QWidget()
         space.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         bar.addWidget(space)
         for name in ("options", "theme", "help"):
             bar.addAction(self.actions_by_name[name])
         self.addToolBar(bar)
-        for name in ("open_photos", "build_gallery"):  # where to begin is said in words
-            button = bar.widgetForAction(self.actions_by_name[name])
-            if isinstance(button, QToolButton):
-                button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+
+    def _locating_tools(self, icon_size: QSize) -> QWidget:
+        """What the toolbar holds while photos are located. Where to begin is said in words."""
+        self.checkpoints = CheckpointPicker(self._rooms.library)
+        self.galleries = GalleryPicker(self._rooms.library)
+        tools = QWidget()
+        row = QHBoxLayout(tools)
+        row.setContentsMargins(0, 0, 0, 0)
+        for name in ("open_photos", "open_folder", "paste"):
+            row.addWidget(self._button(name, icon_size, in_words=name == "open_photos"))
+        for picker in (self.galleries, self.checkpoints):
+            picker.setMaximumWidth(380)
+            row.addWidget(picker)
+        row.addWidget(self._button("build_gallery", icon_size, in_words=True))
+        return tools
+
+    def _button(self, act: str, icon_size: QSize, *, in_words: bool) -> QToolButton:
+        button = QToolButton()
+        button.setDefaultAction(self.actions_by_name[act])
+        button.setIconSize(icon_size)
+        button.setAutoRaise(True)
+        if in_words:
+            button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        return button
 
     def _acts(self) -> dict[str, Callable[[], object]]:
         session, bench = self._rooms.session, self.bench
@@ -156,7 +174,7 @@ class MainWindow(QMainWindow):
             "open_photos": self.doors.ask_photos,
             "open_folder": self.doors.ask_folder,
             "paste": self.doors.paste,
-            "start_page": lambda: self.pages.setCurrentWidget(self.start),
+            "start_page": lambda: self._show_page(self.start),
             "quit": self.close,
             "copy_position": bench.answer.copy_position,
             "previous_query": partial(session.step_query, -1),
@@ -203,7 +221,7 @@ class MainWindow(QMainWindow):
         self.start.demo_asked.connect(self.open_demo)
         self.start.photo_asked.connect(lambda path: self.doors.intake.take((path,)))
         self.start.gallery_asked.connect(rooms.library.choose_gallery)
-        rooms.session.added.connect(lambda _: self.pages.setCurrentWidget(self.bench))
+        rooms.session.added.connect(lambda _: self._show_page(self.bench))
         rooms.library.changed.connect(self._refresh_start)
         rooms.library.chosen.connect(self._on_chosen)
         rooms.library.state_changed.connect(self._show_view)
@@ -217,6 +235,10 @@ class MainWindow(QMainWindow):
         self.bench.compare.opacity_changed.connect(self._on_opacity)
         self.bench.map.hovered.connect(self._on_hovered)
         self.wardrobe.dressed.connect(self._on_dressed)
+
+    def _show_page(self, page: QWidget) -> None:
+        self.tasks.show_task(LOCATE.name)
+        self.pages.setCurrentWidget(page)
 
     # --- coming and going ---
 
