@@ -14,6 +14,7 @@ from app.cli_parser import make_parser
 from app.manifest import read_manifest
 from app.messages import (
     BuildGallery,
+    Doctor,
     EpochDone,
     JobCancelled,
     Locate,
@@ -27,7 +28,7 @@ from app.messages import (
 if TYPE_CHECKING:
     from app.engine.shelf import Shelf
 
-COMMANDS = ("locate", "gallery", "train", "evaluate", "world", "checkpoint")
+COMMANDS = ("locate", "gallery", "train", "evaluate", "world", "checkpoint", "doctor")
 
 
 def run_command(argv: Sequence[str]) -> int:
@@ -244,6 +245,16 @@ def _checkpoint_imagenet(args: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(args: argparse.Namespace) -> int:
+    from app.engine.doctor import examine
+    from app.engine.support_bundle import diagnosis_json
+
+    with _progress() as report:
+        diagnosis = examine(Doctor(args.bundle), device=args.device, report=report)
+    print(diagnosis_json(diagnosis) if args.json else diagnosis.text(), end="")
+    return 0 if diagnosis.is_well else 1
+
+
 # --- how it is told -----------------------------------------------------------
 
 
@@ -303,4 +314,5 @@ ACTS: dict[str, Callable[[argparse.Namespace], int]] = {
     "world": _world,
     "checkpoint info": _checkpoint_info,
     "checkpoint imagenet": _checkpoint_imagenet,
+    "doctor": _doctor,
 }

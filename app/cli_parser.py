@@ -22,6 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_world(commands)
     _add_checkpoint(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -139,6 +140,20 @@ def _add_checkpoint(commands: _Commands) -> None:
     imagenet.add_argument("--view", choices=("drone", "street"), default="drone")
     imagenet.add_argument("-o", "--output", type=Path, required=True)
     imagenet.set_defaults(act="checkpoint imagenet")
+
+
+def _add_doctor(commands: _Commands) -> None:
+    one = commands.add_parser("doctor", help="check this installation, and say what to do")
+    one.add_argument("--json", action="store_true", help="print JSON in place of text")
+    one.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="FILE.zip",
+        help="pack findings, settings and logs for whoever helps, without pictures, names or "
+        "paths of home",
+    )
+    one.add_argument("--device", help="the one to try (the settings')")
+    one.set_defaults(act="doctor")
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from app.card import Card, View
+from app.diagnosis import Diagnosis, Doctor
 from app.errors import JobCancelled, UserError
 from app.geo import LatLon
 from app.manifest import Manifest
@@ -26,6 +27,8 @@ from app.train_request import (
 )
 
 __all__ = [  # from below, so that callers need one import
+    "Diagnosis",
+    "Doctor",
     "EpochDone",
     "EstimateTraining",
     "JobCancelled",
@@ -170,6 +173,7 @@ Request = (
     | Compare
     | Project
     | BrowseErrors
+    | Doctor
 )
 
 
@@ -360,6 +364,7 @@ Answer = (
     | Compared
     | Projected
     | ErrorsBrowsed
+    | Diagnosis
 )
 Outcome = Answer | Problem | Cancelled
 Body = Running | Outcome

@@ -23,6 +23,7 @@ from app.messages import (
     Cancel,
     Cancelled,
     Compare,
+    Doctor,
     Evaluate,
     Event,
     Explain,
@@ -206,6 +207,10 @@ class _Engine:
                 from app.engine.evaluation_errors import browse
 
                 return browse(request)
+            case Doctor():
+                from app.engine.doctor import examine
+
+                return examine(request, device=self._device, report=report)
 
     def _open_shelf(self) -> "Shelf":
         if self._shelf is None:

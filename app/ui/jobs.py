@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 
 from app.messages import (
     BuildGallery,
+    Doctor,
     EpochDone,
     EstimateTraining,
     Event,
@@ -128,6 +129,8 @@ def _describe(request: Request) -> tuple[int, str]:
             return 4, f"Locating {request.photo.name}"
         case Explain():
             return 5, f"Drawing heatmaps of {request.photo.name}"
+        case Doctor():
+            return 6, "Checking this installation"
         case never:
             assert_never(never)
 
