@@ -136,10 +136,12 @@ class MainWindow(QMainWindow):
         bar.setIconSize(QSize(20, 20))
         bar.addWidget(TaskSwitch(self.tasks))
         of_locating = bar.addWidget(self._locating_tools(bar.iconSize()))
-        self.tasks.switched.connect(lambda name: of_locating.setVisible(name == LOCATE.name))
         space = QWidget()
         space.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        bar.addWidget(space)
+        in_its_place = bar.addWidget(space)
+        in_its_place.setVisible(False)
+        self.tasks.switched.connect(lambda name: of_locating.setVisible(name == LOCATE.name))
+        self.tasks.switched.connect(lambda name: in_its_place.setVisible(name != LOCATE.name))
         for name in ("options", "theme", "help"):
             bar.addAction(self.actions_by_name[name])
         self.addToolBar(bar)
@@ -155,8 +157,10 @@ class MainWindow(QMainWindow):
             row.addWidget(self._button(name, icon_size, in_words=name == "open_photos"))
         for picker in (self.galleries, self.checkpoints):
             picker.setMaximumWidth(380)
-            row.addWidget(picker)
+            row.addWidget(picker, 1)
         row.addWidget(self._button("build_gallery", icon_size, in_words=True))
+        row.addStretch()
+        tools.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         return tools
 
     def _button(self, act: str, icon_size: QSize, *, in_words: bool) -> QToolButton:
