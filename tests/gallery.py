@@ -17,11 +17,14 @@ os.environ.setdefault("SKYFIX_HOME", tempfile.mkdtemp(prefix="skyfix-gallery-"))
 from PySide6.QtCore import QCoreApplication, QEvent, QThreadPool
 from PySide6.QtWidgets import QApplication, QWidget
 
+from app.diagnosis import Diagnosis, Doctor, Finding
 from app.messages import BuildGallery, Event, Locate, Problem, Progress
 from app.settings import Settings
 from app.ui.actions import HelpSheet
 from app.ui.build_gallery_dialog import BuildGalleryDialog
 from app.ui.building import BuildSession
+from app.ui.checkup import Checkup
+from app.ui.doctor_dialog import DoctorDialog
 from app.ui.jobs import Jobs
 from app.ui.library import Library
 from app.ui.map_view import MapView
@@ -48,6 +51,7 @@ class Studio:
             library=Library(self.engine),
             builds=BuildSession(self.engine),
             jobs=Jobs(self.engine),
+            checkup=Checkup(self.engine),
             preferences=Preferences(settings),
         )
         self.window = MainWindow(self.rooms, make_map=make_map)
@@ -171,6 +175,20 @@ def help_sheet(studio: Studio) -> QWidget:
     return it
 
 
+def doctor(studio: Studio) -> QWidget:
+    it = DoctorDialog(studio.rooms.checkup, studio.window)
+    it.show()
+    findings = (
+        Finding("Versions", "Skyfix", "0.1.0"),
+        Finding("Versions", "Python", "3.11.7"),
+        Finding("Device", "Chosen", "cpu: no CUDA GPU found"),
+        Finding("Map's web engine", "Sandbox", "does not run as root", "note", "Be a user."),
+        Finding("Your folders", "Cache", "cannot be written", "problem", "Give yourself rights."),
+    )
+    studio.engine.tell(studio.engine.job(Doctor), Diagnosis(findings))
+    return it
+
+
 def card_popup(studio: Studio) -> QWidget:
     studio.choose()
     it = DetailsPopup(studio.rooms.library.checkpoint, studio.window)
@@ -189,7 +207,7 @@ STATES: dict[str, Callable[[Studio], QWidget | None]] = {
     f.__name__: f
     for f in (
         start, empty, busy, full, picked, panorama, long_names, failed, dialog, options,
-        help_sheet, card_popup, gallery_popup,
+        help_sheet, doctor, card_popup, gallery_popup,
     )
 }  # fmt: skip
 

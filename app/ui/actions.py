@@ -64,7 +64,8 @@ ACTS: tuple[Act, ...] = (
     Act("theme", "View", "Switch light and dark", ("Ctrl+Shift+L",), "theme", starts_group=True),
     Act("theme_system", "View", "Follow the system's theme"),
     Act("help", "Help", "Keyboard shortcuts", ("F1",), "help"),
-    Act("open_log", "Help", "Open the log folder", starts_group=True),
+    Act("doctor", "Help", "Check this installation…", starts_group=True),
+    Act("open_log", "Help", "Open the log folder"),
     Act("about", "Help", "About Skyfix"),
 )
 

@@ -12,6 +12,7 @@ from app.paths import config_dir, shipped_checkpoints
 from app.settings import Settings, load_settings
 from app.ui.announcements import settings_notice
 from app.ui.building import BuildSession
+from app.ui.checkup import Checkup
 from app.ui.demo_cases import demo_case
 from app.ui.engine_link import EngineLink
 from app.ui.failures import catch_unexpected, start_log, stop_log
@@ -68,6 +69,7 @@ def make_rooms(link: EngineLink, settings: Settings) -> Rooms:
         ),
         builds=BuildSession(link),
         jobs=Jobs(link),
+        checkup=Checkup(link),
         preferences=Preferences(settings),
     )
 

@@ -40,7 +40,9 @@ from app.ui.announcements import (
 )
 from app.ui.build_gallery_dialog import BuildGalleryDialog
 from app.ui.building import BuildSession
+from app.ui.checkup import Checkup
 from app.ui.demo_cases import DemoCase, demo_case
+from app.ui.doctor_dialog import DoctorDialog
 from app.ui.doors import Doors
 from app.ui.intake import Found
 from app.ui.jobs import Jobs
@@ -67,6 +69,7 @@ class Rooms:
     library: Library
     builds: BuildSession
     jobs: Jobs
+    checkup: Checkup
     preferences: Preferences
 
 
@@ -86,6 +89,7 @@ class MainWindow(QMainWindow):
         self._make_map, self._memory = make_map, LayoutMemory(layout)
         self._was_shown = False
         self._dialog: BuildGalleryDialog | None = None
+        self._doctor: DoctorDialog | None = None
         self.setWindowTitle("Skyfix")
         self.setAcceptDrops(True)
         self.wardrobe = Wardrobe(rooms.preferences, self)
@@ -205,6 +209,7 @@ class MainWindow(QMainWindow):
             "theme": self.wardrobe.switch,
             "theme_system": self.wardrobe.follow_system,
             "help": lambda: HelpSheet(self).exec(),
+            "doctor": self._ask_doctor,
             "open_log": lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_dir()))),
             "about": partial(show_about, self),
         }
@@ -360,6 +365,12 @@ class MainWindow(QMainWindow):
         dialog = OptionsDialog(self._rooms.preferences.settings, self)
         if dialog.exec():
             self._rooms.preferences.change(dialog.settings)
+
+    def _ask_doctor(self) -> None:
+        if self._doctor is None:
+            self._doctor = DoctorDialog(self._rooms.checkup, self)
+        self._doctor.show()
+        self._doctor.raise_()
 
     # --- building ---
 

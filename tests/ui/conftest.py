@@ -7,6 +7,7 @@ from PySide6.QtCore import QCoreApplication, QEvent, QSettings, QThread, QThread
 
 from app.settings import Settings
 from app.ui.building import BuildSession
+from app.ui.checkup import Checkup
 from app.ui.jobs import Jobs
 from app.ui.library import Library
 from app.ui.preferences import Preferences
@@ -62,6 +63,7 @@ def rooms(engine):
         library=Library(engine),
         builds=BuildSession(engine),
         jobs=Jobs(engine),
+        checkup=Checkup(engine),
         preferences=Preferences(Settings(theme="light")),
     )
     yield rooms
