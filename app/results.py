@@ -184,7 +184,7 @@ class BoxRow:
     click: tuple[float, float]  # x, y in the query
     truth: tuple[float, float, float, float]
     found: tuple[float, float, float, float]
-    score: float  # probability that the network gives its box, 0..1
+    score: float  # logit of the found box; the higher, the surer
     iou: float
     category: str
     centre_px: float  # between the centres of both boxes

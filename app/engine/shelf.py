@@ -51,7 +51,7 @@ class Shelf:
     ) -> None:
         self.cache = cache if cache is not None else paths.cache_dir() / "pictures"
         self.seconds_per_picture: dict[str, float] = {}  # by checkpoint: how long describing takes
-        self._device = device
+        self.device = device
         self._max_cache_bytes = max_cache_bytes
         self._checkpoints: _Recent[FileKey, Checkpoint] = _Recent(MAX_CHECKPOINTS)
         self._galleries: _Recent[FileKey, Gallery] = _Recent(MAX_GALLERIES)
@@ -61,7 +61,7 @@ class Shelf:
     def checkpoint(self, path: Path) -> Checkpoint:
         """Loaded, on its device; again if the file has changed. Raises UserError."""
         key = file_key(path) if path.is_file() else (path, 0, 0)
-        return self._checkpoints.get(key, lambda: load_checkpoint(path, device=self._device))
+        return self._checkpoints.get(key, lambda: load_checkpoint(path, device=self.device))
 
     def gallery(self, path: Path) -> Gallery:
         """Opened and verified; again if its manifest has changed. Raises UserError."""
