@@ -12,13 +12,12 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from app.errors import UserError
 from app.models import presets
 from app.models.backbone import MapTrunk
 from app.models.base import config_from_mapping
 from app.models.boxes import Confidence
-from app.models.clicks import ClickConfig, ClickNetwork
-from app.models.cross_view import CVCAM, Fusion, MeanSum, Order
+from app.models.clicks import ClickConfig, ClickNetwork, cvcam
+from app.models.cross_view import MeanSum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +33,9 @@ class AttenGeoConfig(ClickConfig):
     satellite_strides: tuple[int, ...] = (32,)
     width: int = 256
     confidence: Confidence = "binary"
-    # CVCAM. Without it (table 3) the query's mean is added to the satellite picture's features.
+    # Table 3: without CVCAM the query's mean is added to the satellite picture's features.
     cvcam: bool = True
-    iterations: int = 4  # k of figure 5
-    heads: int = 8  # no published number tells; DETR's and TransT's
-    ffn_width: int = 1024
-    dropout: float = 0.1  # likewise
-    order: Order = "before"
-    mhsam: bool = True  # table 3
+    mhsam: bool = True
 
 
 class AttenGeo(ClickNetwork):
@@ -60,8 +54,7 @@ class AttenGeo(ClickNetwork):
             config,
             query_channels=trunk.channels(c.query_strides),
             satellite_channels=trunk.channels(c.satellite_strides),
-            fusion=_fusion(c),
-            mhsam=c.mhsam,
+            fusion=cvcam(c) if c.cvcam else MeanSum(),
         )
         self.trunk = trunk
 
@@ -72,24 +65,6 @@ class AttenGeo(ClickNetwork):
     def satellite_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h2 w2"]:
         features: Tensor = self.trunk(images, self.config.satellite_strides)
         return features
-
-
-def _fusion(c: AttenGeoConfig) -> Fusion:
-    if not c.cvcam:
-        return MeanSum()
-    if c.width % c.heads or c.width % 4:
-        raise UserError(
-            f"Tokens of width {c.width} cannot be parted among {c.heads} heads",
-            "Choose a width that is a multiple of 4 and of the heads.",
-        )
-    return CVCAM(
-        c.width,
-        c.heads,
-        c.ffn_width,
-        iterations=c.iterations,
-        dropout=c.dropout,
-        order=c.order,
-    )
 
 
 # The rows of table 3, over a paper preset; figure 5 sweeps ``iterations``.

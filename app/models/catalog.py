@@ -136,6 +136,14 @@ SPECS = (
         paper="Improving Cross-view Object Geo-localization: a dual attention approach, 2025",
         presets=presets.ATTENGEO,
     ),
+    NetworkSpec(
+        name="detgeo",
+        title="DetGeo",
+        module="detgeo",
+        task="object",
+        paper="Sun et al.: DetGeo, IEEE TGRS 2023",
+        presets=presets.DETGEO,
+    ),
 )
 BY_NAME = {spec.name: spec for spec in SPECS}
 

@@ -21,7 +21,7 @@ from app.models.boxes import (
     confidence_loss,
     location_loss,
 )
-from app.models.cross_view import MHSAM, Fusion
+from app.models.cross_view import CVCAM, MHSAM, Fusion, Order
 from app.models.object_base import (
     BoxScores,
     ClickBatch,
@@ -57,6 +57,30 @@ class ClickConfig(ObjectConfig):
     # Of the batch norms outside the trunks. The released DetGeo has 0.999: the statistics used
     # after training are those of the last batch.
     bn_momentum: float = 0.1
+    mhsam: bool
+    # CVCAM's, where there is one
+    iterations: int = 4  # k of figure 5
+    heads: int = 8  # no published number tells; DETR's and TransT's
+    ffn_width: int = 1024
+    dropout: float = 0.1  # as for the heads
+    order: Order = "before"
+
+
+def cvcam(c: ClickConfig) -> CVCAM:
+    """The CVCAM that a config describes."""
+    if c.width % c.heads or c.width % 4:
+        raise UserError(
+            f"Tokens of width {c.width} cannot be parted among {c.heads} heads",
+            "Choose a width that is a multiple of 4 and of the heads.",
+        )
+    return CVCAM(
+        c.width,
+        c.heads,
+        c.ffn_width,
+        iterations=c.iterations,
+        dropout=c.dropout,
+        order=c.order,
+    )
 
 
 def click_map(
@@ -95,7 +119,6 @@ class ClickNetwork(ObjectNetwork):
         query_channels: int,
         satellite_channels: int,
         fusion: Fusion,
-        mhsam: bool,
     ) -> None:
         super().__init__(config)
         c = config
@@ -105,7 +128,7 @@ class ClickNetwork(ObjectNetwork):
         self.query_mapping = MappedConv(query_channels, c.width, momentum=c.bn_momentum)
         self.satellite_mapping = MappedConv(satellite_channels, c.width, momentum=c.bn_momentum)
         self.fusion = fusion
-        self.mhsam = MHSAM(c.width) if mhsam else None
+        self.mhsam = MHSAM(c.width) if c.mhsam else None
         self.head = nn.Sequential(
             MappedConv(c.width, c.width // 2, momentum=c.bn_momentum),
             nn.Conv2d(c.width // 2, len(c.anchors) * PER_ANCHOR, 1),

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from app.errors import UserError
 from app.models.base import AttentionMap
 from app.models.multi_scale import sine_code
 from app.models.object_base import ObjectMaps
@@ -193,11 +194,17 @@ class MHSAM(nn.Module):
 
     def __init__(self, width: int, *, kernels: tuple[int, ...] = (1, 3, 5)) -> None:
         super().__init__()
+        self.side = max(kernels)
         self.convs = nn.ModuleList(nn.Conv2d(width, 2 * width, k) for k in kernels)
         self.deconvs = nn.ModuleList(nn.ConvTranspose2d(2 * width, width, k) for k in kernels)
 
     def weights(self, fused: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """A of equation 7, in 0..1."""
+        """A of equation 7, in 0..1. Raises UserError for a map smaller than a kernel."""
+        if (smallest := min(fused.shape[2:])) < self.side:
+            raise UserError(
+                f"MHSAM needs a map of {self.side} cells a side, not {smallest}",
+                "Use larger satellite pictures or a finer stride.",
+            )
         pairs = zip(self.convs, self.deconvs, strict=True)
         heads = [deconv(F.relu(conv(fused))) for conv, deconv in pairs]
         return torch.stack(heads).sum(dim=0).sigmoid()

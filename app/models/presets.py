@@ -339,3 +339,29 @@ ATTENGEO: dict[str, dict[str, Any]] = {
         "satellite_size": (1024, 1024),
     },
 }
+
+DETGEO: dict[str, dict[str, Any]] = {
+    "smallest": {
+        "query_view": "drone",
+        "query_size": (64, 64),
+        "satellite_size": (64, 64),
+        "query_backbone": "test_efficientnet",
+        "query_strides": (16,),
+        "darknet_width": 4,
+        "darknet_blocks": (1, 1, 1, 1, 1),
+        "whole_darknet": False,
+        "anchors": ((24.0, 24.0), (12.0, 12.0), (6.0, 6.0)),
+        "width": 32,
+        "bn_momentum": 0.1,
+    },
+    "paper-drone": {
+        "query_view": "drone",
+        "query_size": (256, 256),
+        "satellite_size": (1024, 1024),
+    },
+    "paper-street": {
+        "query_view": "street",
+        "query_size": (256, 512),
+        "satellite_size": (1024, 1024),
+    },
+}

@@ -383,5 +383,7 @@ def test_what_cannot_be_built_is_refused_with_a_sentence():
         small(heads=3)
     with pytest.raises(UserError, match="stride"):
         small(query_strides=(64,))
+    with pytest.raises(UserError, match="5 cells"):
+        MHSAM(4)(torch.zeros(1, 4, 4, 9))
     with pytest.raises(UserError, match="anchors"):
         small(anchors=())
