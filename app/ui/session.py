@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, assert_never
+from typing import Literal, Protocol
 
 from PySide6.QtCore import QObject, Signal, SignalInstance, Slot
 
@@ -20,16 +20,12 @@ from app.messages import (
     Event,
     Explain,
     Explanation,
-    GalleryBuilt,
-    GalleryOpened,
     Locate,
     Location,
     Problem,
     Progress,
     QueryRead,
     Request,
-    Trained,
-    Warmed,
 )
 
 Step = Literal["waiting", "reading", "matching", "located", "problem", "cancelled"]
@@ -352,13 +348,8 @@ class LocateSession(QObject):
                 self._set(QueryState(path, "problem", read=state.read, problem=problem))
             case Cancelled():
                 self._set(QueryState(path, "cancelled", read=state.read))
-            case (
-                EpochDone() | Trained() | Explanation() | Warmed() | GalleryOpened()
-                | GalleryBuilt()
-            ) as body:  # fmt: skip
+            case body:
                 raise AssertionError(f"{type(body).__name__} told under a Locate's number")
-            case never:
-                assert_never(never)
         if path == self._selected and isinstance(event.body, Location | Problem | Cancelled):
             self._refresh_selection()
 
