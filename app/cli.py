@@ -16,6 +16,7 @@ from app.messages import (
     BuildGallery,
     Doctor,
     EpochDone,
+    ImportCheckpoint,
     JobCancelled,
     Locate,
     Location,
@@ -255,6 +256,38 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0 if diagnosis.is_well else 1
 
 
+def _checkpoint_import(args: argparse.Namespace) -> int:
+    from app.engine.importers import import_checkpoint
+
+    request = ImportCheckpoint(
+        args.file,
+        output=args.output,
+        project=args.project,
+        preset=args.preset,
+        tile_size_m=args.tile_size_m,
+        title=args.title,
+    )
+    with _progress() as report:
+        done = import_checkpoint(request, report)
+    card = done.card
+    sizes = ", ".join(f"{view} {h} x {w}" for view, (h, w) in card.sizes.items())
+    beside = ", ".join(done.ignored) or "nothing"
+    _print_fields(
+        {
+            "project": done.project,
+            "found": done.found,
+            "data": done.data,
+            "keys": f"{done.used} used, {len(done.dropped)} dropped; beside them {beside}",
+            "network": f"{card.network} ({done.preset}), descriptor {card.descriptor}",
+            "sizes": f"{sizes} pixels; tiles of {card.tile_size_m:g} m",
+            "notes": card.notes,
+            "licence": card.licence,
+            "checkpoint": str(done.checkpoint),
+        }
+    )
+    return 0
+
+
 # --- how it is told -----------------------------------------------------------
 
 
@@ -314,5 +347,6 @@ ACTS: dict[str, Callable[[argparse.Namespace], int]] = {
     "world": _world,
     "checkpoint info": _checkpoint_info,
     "checkpoint imagenet": _checkpoint_imagenet,
+    "checkpoint import": _checkpoint_import,
     "doctor": _doctor,
 }

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from app import __version__
+from app.engine.import_projects import BY_NAME
 from app.messages import Train
 
 
@@ -140,6 +141,20 @@ def _add_checkpoint(commands: _Commands) -> None:
     imagenet.add_argument("--view", choices=("drone", "street"), default="drone")
     imagenet.add_argument("-o", "--output", type=Path, required=True)
     imagenet.set_defaults(act="checkpoint imagenet")
+    published = acts.add_parser(
+        "import", help="bring a published checkpoint of another project into this program's form"
+    )
+    published.add_argument("file", type=Path, help=".pth, .pth.tar, .pt or .safetensors")
+    published.add_argument(
+        "--as", dest="project", choices=("auto", *BY_NAME), default="auto", help="whose it is"
+    )
+    published.add_argument(
+        "-o", "--output", type=Path, help="a .safetensors file (among the user's checkpoints)"
+    )
+    published.add_argument("--preset", help="network's sizes, where the file does not tell them")
+    published.add_argument("--tile-size-m", type=_positive, help="ground size (the data set's)")
+    published.add_argument("--title", default="", help="how the checkpoint is called")
+    published.set_defaults(act="checkpoint import")
 
 
 def _add_doctor(commands: _Commands) -> None:

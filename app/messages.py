@@ -159,6 +159,18 @@ class BrowseErrors:
     count: int = 50
 
 
+@dataclass(frozen=True, slots=True)
+class ImportCheckpoint:
+    """Bring a published checkpoint of another project into this program's form."""
+
+    file: Path  # .pth, .pth.tar, .pt, .safetensors
+    output: Path | None = None  # None: a name of its own among the user's checkpoints
+    project: str = "auto"  # or one of import_projects
+    preset: str | None = None  # None: what shapes and names tell
+    tile_size_m: float | None = None  # None: that of the data set
+    title: str = ""  # none given: project and data set
+
+
 Request = (
     Warm
     | OpenGallery
@@ -174,6 +186,7 @@ Request = (
     | Project
     | BrowseErrors
     | Doctor
+    | ImportCheckpoint
 )
 
 
@@ -286,6 +299,19 @@ class Warmed:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointImported:
+    checkpoint: Path
+    card: Card
+    project: str  # its title
+    found: str  # "PyTorch zip, weights under state_dict; known by ..."
+    data: str  # "CVUSA (by its name)"
+    preset: str
+    used: int  # tensors
+    dropped: tuple[str, ...]  # tensors that no picture passes through
+    ignored: tuple[str, ...]  # what else the file held: "optimizer", "epoch"
+
+
+@dataclass(frozen=True, slots=True)
 class GalleryOpened:
     gallery: Path
     manifest: Manifest
@@ -365,6 +391,7 @@ Answer = (
     | Projected
     | ErrorsBrowsed
     | Diagnosis
+    | CheckpointImported
 )
 Outcome = Answer | Problem | Cancelled
 Body = Running | Outcome

@@ -28,6 +28,7 @@ from app.messages import (
     Event,
     Explain,
     GalleryOpened,
+    ImportCheckpoint,
     JobCancelled,
     Locate,
     OpenGallery,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 Answer = Callable[[Request, Report], Outcome]
 
-_LONG = (BuildGallery, Train, Evaluate, Score, Compare, Project)
+_LONG = (BuildGallery, Train, Evaluate, Score, Compare, Project, ImportCheckpoint)
 
 
 class _Inbox:
@@ -211,6 +212,10 @@ class _Engine:
                 from app.engine.doctor import examine
 
                 return examine(request, device=self._device, report=report)
+            case ImportCheckpoint():
+                from app.engine.importers import import_checkpoint
+
+                return import_checkpoint(request, report)
 
     def _open_shelf(self) -> "Shelf":
         if self._shelf is None:

@@ -23,6 +23,7 @@ from app.messages import (
     EstimateTraining,
     Event,
     Explain,
+    ImportCheckpoint,
     Locate,
     OpenGallery,
     PreviewTraining,
@@ -121,6 +122,8 @@ def _describe(request: Request) -> tuple[int, str]:
             return 2, "Trying two batches"
         case PreviewTraining():
             return 2, "Drawing training pairs"
+        case ImportCheckpoint():
+            return 2, f"Importing {request.file.name}"
         case Warm():
             return 2, f"Loading checkpoint {request.checkpoint.stem}"
         case OpenGallery():
