@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float16, Shaped, UInt8
+from jaxtyping import Bool, Float, Float16, Shaped, UInt8
 
 from app.engine.photos import read_rgb
 from app.engine.rasters import Imagery, open_imagery, to_latlon
@@ -25,6 +25,7 @@ DESCRIPTORS, TILES, BASEMAP, THUMBNAILS = (
     "thumbnails",
 )
 THUMBNAIL_SIDE = 128
+MOSAIC_PICTURES = 16  # read for one cut, at most
 _BLOCK_BYTES = 16 << 20
 
 
@@ -108,6 +109,29 @@ class Gallery:
             np.uint8, copy=False
         )
 
+    def cut(
+        self, *, x: float, y: float, size_m: float, size_px: int
+    ) -> tuple[UInt8[np.ndarray, "size_px size_px 3"], Bool[np.ndarray, "size_px size_px"]]:
+        """A square of the source imagery centred at x, y of ``manifest.crs``; where it is valid.
+
+        Any place and size, unlike ``picture``; black where there is no imagery. Raises UserError
+        where the imagery has moved or another has taken its place: thumbnails will not do here.
+        """
+        if not self.source.exists():
+            raise UserError(
+                f"The imagery {self.source} of the gallery {self.manifest.name} has moved",
+                "Put it back, or build the gallery again from where it is now.",
+            )
+        if self.manifest.source_kind == "pictures":
+            return self._mosaic(x, y, size_m, size_px)
+        return self._source_imagery().read(
+            left=x - size_m / 2,
+            top=y + size_m / 2,
+            width_m=size_m,
+            height_m=size_m,
+            size=(size_px, size_px),
+        )
+
     def require(self, checkpoint: str, title: str) -> None:
         """Raise UserError unless its descriptors are by the checkpoint of this SHA-256."""
         if checkpoint != self.manifest.checkpoint:
@@ -129,21 +153,44 @@ class Gallery:
         return self.source / (self.tiles[i].file or "")
 
     def _read_raster(self, i: int, size_px: int) -> UInt8[np.ndarray, "size_px size_px 3"]:
+        tile, side = self.tiles[i], self.manifest.tile_size_m
+        pixels, _ = self.cut(x=tile.x, y=tile.y, size_m=side, size_px=size_px)
+        return pixels
+
+    def _source_imagery(self) -> Imagery:
         if not self._imagery:
             imagery = open_imagery(self.source)
             if imagery.crs != self.manifest.crs:  # another file has taken its place
                 imagery.close()
-                raise UserError(f"{self.source} is no longer the imagery of this gallery")
+                raise UserError(
+                    f"{self.source} is no longer the imagery of the gallery {self.manifest.name}",
+                    "Put that back, or build the gallery again.",
+                )
             self._imagery.append(imagery)
-        tile, side = self.tiles[i], self.manifest.tile_size_m
-        pixels, _ = self._imagery[0].read(
-            left=tile.x - side / 2,
-            top=tile.y + side / 2,
-            width_m=side,
-            height_m=side,
-            size=(size_px, size_px),
-        )
-        return pixels
+        return self._imagery[0]
+
+    def _mosaic(
+        self, x: float, y: float, size_m: float, size_px: int
+    ) -> tuple[UInt8[np.ndarray, "size_px size_px 3"], Bool[np.ndarray, "size_px size_px"]]:
+        """Of the pictures around a point, the nearest on top."""
+        pixels = np.zeros((size_px, size_px, 3), np.uint8)
+        valid = np.zeros((size_px, size_px), bool)
+        gsd, side = size_m / size_px, self.manifest.tile_size_m
+        part = max(1, round(side / gsd))
+        away = self.xy - (x, y)
+        near = np.flatnonzero((np.abs(away) < (size_m + side) / 2).all(axis=1))
+        order = near[np.argsort(np.hypot(*away[near].T), kind="stable")][:MOSAIC_PICTURES]
+        for i in order[::-1]:
+            left = round((away[i, 0] - side / 2) / gsd + size_px / 2)
+            top = round(size_px / 2 - (away[i, 1] + side / 2) / gsd)
+            picture = centred_square(read_rgb(self._picture_file(int(i))), (part, part))
+            below, right = max(0, size_px - top), max(0, size_px - left)
+            inside = picture[max(0, -top) : below, max(0, -left) : right]
+            rows = slice(max(0, top), max(0, top) + inside.shape[0])
+            columns = slice(max(0, left), max(0, left) + inside.shape[1])
+            pixels[rows, columns] = inside
+            valid[rows, columns] = True
+        return pixels, valid
 
 
 def open_gallery(folder: Path, *, verify: bool = True) -> Gallery:

@@ -9,22 +9,30 @@ import hashlib
 import itertools
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Float32
 
 from app import paths
-from app.engine.checkpoints import Checkpoint, load_checkpoint
+from app.engine.checkpoints import (
+    Checkpoint,
+    ObjectCheckpoint,
+    load_checkpoint,
+    load_object_checkpoint,
+)
 from app.engine.gallery import Gallery, open_gallery
+from app.engine.photos import Query, read_query
 from app.errors import UserError
 from app.manifest import MANIFEST_NAME
 
 MAX_CHECKPOINTS = 2
 MAX_GALLERIES = 4
 MAX_DESCRIPTORS = 512  # queries; some 60 kB each
+MAX_QUERIES = 2  # decoded photos
+MAX_ENCODED = 64  # features of references and of clicks; 1 MB each, DetGeo's 8 MB
 MAX_CACHE_BYTES = 512 << 20
 SWEEP_EVERY = 64  # pictures written between two looks at the cache folder's size
 
@@ -56,12 +64,24 @@ class Shelf:
         self._checkpoints: _Recent[FileKey, Checkpoint] = _Recent(MAX_CHECKPOINTS)
         self._galleries: _Recent[FileKey, Gallery] = _Recent(MAX_GALLERIES)
         self._descriptors: _Recent[Hashable, Float32[np.ndarray, "t d"]] = _Recent(max_descriptors)
+        self._objects: _Recent[FileKey, ObjectCheckpoint] = _Recent(MAX_CHECKPOINTS)
+        self._queries: _Recent[FileKey, Query] = _Recent(MAX_QUERIES)
+        self._encoded: _Recent[Hashable, Any] = _Recent(MAX_ENCODED)
         self._written = itertools.count()
 
     def checkpoint(self, path: Path) -> Checkpoint:
         """Loaded, on its device; again if the file has changed. Raises UserError."""
         key = file_key(path) if path.is_file() else (path, 0, 0)
         return self._checkpoints.get(key, lambda: load_checkpoint(path, device=self.device))
+
+    def object_checkpoint(self, path: Path) -> ObjectCheckpoint:
+        """As ``checkpoint``, of the networks that find clicked objects."""
+        key = file_key(path) if path.is_file() else (path, 0, 0)
+        return self._objects.get(key, lambda: load_object_checkpoint(path, device=self.device))
+
+    def query(self, path: Path) -> Query:
+        """Decoded; again if the file has changed. Raises UserError."""
+        return self._queries.get(file_key(path), lambda: read_query(path))
 
     def gallery(self, path: Path) -> Gallery:
         """Opened and verified; again if its manifest has changed. Raises UserError."""
@@ -78,6 +98,24 @@ class Shelf:
     ) -> Float32[np.ndarray, "t d"]:
         """Those of an earlier question about the same file, or ``describe()``'s."""
         return self._descriptors.get((file_key(photo), checkpoint.sha256, turns), describe)
+
+    def encoded(
+        self, keys: Sequence[Hashable], encode: Callable[[list[int]], Sequence[_Value]]
+    ) -> list[_Value]:
+        """A value for each key: kept ones, and those that one call of ``encode`` makes.
+
+        ``encode`` gets the numbers of the keys that are not there.
+        """
+        found: dict[int, _Value] = {}
+        for i, key in enumerate(keys):
+            if (value := self._encoded.find(key)) is not None:
+                found[i] = value
+        missing = [i for i in range(len(keys)) if i not in found]
+        if missing:
+            for i, value in zip(missing, encode(missing), strict=True):
+                found[i] = value
+                self._encoded.put(keys[i], value)
+        return [found[i] for i in range(len(keys))]
 
     def keep(self, name: str, content: bytes) -> Path:
         """Write a picture into the cache, whole or not at all; an existing one stays as it is."""
@@ -153,14 +191,27 @@ class _Recent(Generic[_Key, _Value]):
         self._limit = limit
         self._values: OrderedDict[_Key, _Value] = OrderedDict()
 
+    def find(self, key: _Key) -> _Value | None:
+        if key in self._values:
+            self._values.move_to_end(key)
+        return self._values.get(key)
+
     def get(self, key: _Key, make: Callable[[], _Value]) -> _Value:
         if key in self._values:
             self._values.move_to_end(key)
             return self._values[key]
         # Room first: two checkpoints and the new one need not be in memory at a time.
-        while self._values and len(self._values) >= self._limit:
-            self._values.popitem(last=False)
+        self._make_room()
         value = make()
+        self.put(key, value)
+        return value
+
+    def put(self, key: _Key, value: _Value) -> None:
+        self._values.pop(key, None)
+        self._make_room()
         if self._limit > 0:
             self._values[key] = value
-        return value
+
+    def _make_room(self) -> None:
+        while self._values and len(self._values) >= self._limit:
+            self._values.popitem(last=False)
