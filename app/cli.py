@@ -5,10 +5,11 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from app import cli_evaluate
 from app.card import Card, read_card
 from app.cli_parser import make_parser
 from app.manifest import read_manifest
@@ -131,47 +132,6 @@ def _train(args: argparse.Namespace) -> int:
     with _progress() as report:
         done = train(request, report)
     print(f"R@1 {done.recall_at_1:.3f} on the held-out pairs; {done.checkpoint}")
-    return 0
-
-
-def _evaluate(args: argparse.Namespace) -> int:
-    from app.engine.checkpoints import rewrite_card
-    from app.engine.evaluation import evaluate_pairs, evaluate_photos
-
-    shelf = _shelf(args)
-    checkpoint = shelf.checkpoint(args.checkpoint)
-    with _progress() as report:
-        if args.pairs:
-            measured = evaluate_pairs(
-                checkpoint,
-                args.pairs,
-                args.split,
-                headings=args.heading,
-                turns=args.turns,
-                report=report,
-            )
-        elif args.gallery and args.photos:
-            measured = evaluate_photos(
-                checkpoint,
-                shelf.gallery(args.gallery),
-                args.photos,
-                headings=args.heading,
-                turns=args.turns,
-                report=report,
-            )
-        else:
-            raise UserError(
-                "skyfix evaluate needs data", "Name --pairs, or --gallery together with --photos."
-            )
-    if args.json:
-        print(json.dumps([asdict(metric) for metric in measured.metrics()], indent=1))
-    else:
-        print(measured.table())
-    if args.keep:
-        card = replace(checkpoint.card, metrics=measured.metrics())
-        if args.keep == "calibration":
-            card = replace(card, calibration=measured.calibration())
-        rewrite_card(args.checkpoint, card)
     return 0
 
 
@@ -343,7 +303,7 @@ ACTS: dict[str, Callable[[argparse.Namespace], int]] = {
     "gallery build": _gallery_build,
     "gallery info": _gallery_info,
     "train": _train,
-    "evaluate": _evaluate,
+    **{name: partial(act, _progress) for name, act in cli_evaluate.ACTS.items()},
     "world": _world,
     "checkpoint info": _checkpoint_info,
     "checkpoint imagenet": _checkpoint_imagenet,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from app import __version__
+from app.cli_evaluate import add_evaluate
 from app.engine.import_projects import BY_NAME
 from app.messages import Train
 
@@ -20,7 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_locate(commands)
     _add_gallery(commands)
     _add_train(commands)
-    _add_evaluate(commands)
+    add_evaluate(commands, _count)
     _add_world(commands)
     _add_checkpoint(commands)
     _add_doctor(commands)
@@ -87,26 +88,6 @@ def _add_train(commands: _Commands) -> None:
     one.add_argument("--amp", action="store_true", help="mixed precision (CUDA)")
     _add_device(one)
     one.set_defaults(act="train")
-
-
-def _add_evaluate(commands: _Commands) -> None:
-    one = commands.add_parser("evaluate", help="measure a checkpoint")
-    one.add_argument("--checkpoint", type=Path, required=True)
-    one.add_argument("--pairs", type=Path, help="a pair folder: query against all satellites")
-    one.add_argument("--split", default="val", help="of the pair folder (val)")
-    one.add_argument("--gallery", type=Path, help="with --photos: the gallery to search")
-    one.add_argument("--photos", type=Path, help="a folder of photos with truth.csv")
-    one.add_argument("--heading", choices=("known", "unknown"), default="unknown")
-    one.add_argument("--turns", type=_count, help="for an unknown heading (the checkpoint's)")
-    one.add_argument(
-        "--keep",
-        choices=("metrics", "calibration"),
-        help="write the figures (and the fitted temperature) into the checkpoint's card; "
-        "galleries that it described must be built again",
-    )
-    one.add_argument("--json", action="store_true")
-    _add_device(one)
-    one.set_defaults(act="evaluate")
 
 
 def _add_world(commands: _Commands) -> None:

@@ -333,7 +333,7 @@ _TABLES = (
 
 
 def published(data: str, test: str) -> tuple[PublishedRow, ...]:
-    """The rows of a test, in rising order of R@1; none where nothing is published.
+    """The rows of a test, worst first, those trained elsewhere last; none: nothing is published.
 
     ``data`` may go on after a comma, as in "VIGOR, cross area, corrected labels".
     """
@@ -348,7 +348,11 @@ def published(data: str, test: str) -> tuple[PublishedRow, ...]:
                 merged[key] = PublishedRow(
                     row.method, values, row.source, row.trained_on, row.paper
                 )
-    return tuple(merged.values())
+    return tuple(sorted(merged.values(), key=_standing))
+
+
+def _standing(row: PublishedRow) -> tuple[bool, float]:
+    return bool(row.trained_on), row.values.get("R@1", row.values.get("accu@0.25", 0.0))
 
 
 def _rows(table: _Table) -> Iterator[tuple[str, PublishedRow]]:
