@@ -182,8 +182,9 @@ class Train:
     ] = 10
 
     tile_size_m: Annotated[
-        float, Help("run", "Ground size of the satellite pictures in metres", 0)
-    ] = 80.0
+        float | None,
+        Help("run", "Ground size of the satellite pictures in metres; none: the data set's, or 80"),
+    ] = None
     turns: Annotated[
         int, Help("run", "Rotations that a query of unknown heading will need", 1, 72)
     ] = 12

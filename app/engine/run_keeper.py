@@ -7,11 +7,19 @@ code: nobody else could say that a run was killed, and by what.
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 from app.engine.run_control import write_exit
 from app.engine.run_store import RunStore
-from app.engine.runs import CONFIG, OUTPUT, write_config
+from app.engine.runs import (
+    CONFIG,
+    LAST,
+    OUTPUT,
+    read_config,
+    refuse_other_settings,
+    write_config,
+)
 from app.errors import UserError
 from app.train_request import Train
 
@@ -19,6 +27,8 @@ from app.train_request import Train
 def start(run: Train, store: RunStore | None = None) -> int:
     """Train in the background; returns the keeper's process id. The run may be a new one, or one
     to go on with. Its state is ``queued`` until the training begins."""
+    if (run.run_dir / LAST).is_file() and (run.run_dir / CONFIG).is_file():
+        refuse_other_settings(run.run_dir, asdict(read_config(run.run_dir)), asdict(run))
     write_config(run)
     (store or RunStore()).add(run.run_dir)
     return _detached([*_program(), "runs", "keep", str(run.run_dir)], run.run_dir)

@@ -1,245 +1,355 @@
 """Learning: one run from its request to its best checkpoint.
 
-The run's folder (``runs``) is the truth. A run that is stopped, or killed at any moment, and
-started again ends with the weights of an unbroken one: all chance comes from seed and epoch.
+The run's folder (``runs``) is the truth. A run that is stopped at any update, or killed at any
+moment, and started again ends with the weights of an unbroken one: all chance comes from the seed,
+the epoch and the update.
 """
 
 import hashlib
-import math
 import time
+import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
-from app import __version__
-from app.card import Card, Metric
-from app.engine.checkpoints import (
-    Device,
-    choose_device,
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
-    to_device,
-    to_images,
-)
-from app.engine.datasets.pairs import (
-    Augment,
-    Pair,
-    PairDataset,
-    PairPictures,
-    pair_loader,
-    read_pairs,
-)
-from app.engine.held_out import PairScores, held_out_loader, score_held_out
+from app.engine import machine_memory
+from app.engine.checkpoints import Device, save_checkpoint, to_device
+from app.engine.distributed import Team, joined, synchronised
+from app.engine.learner import Learner, make_learner
+from app.engine.network_start import make_network, read_start
+from app.engine.run_control import held
+from app.engine.run_state import Progressed, RunState, load_state, save_state
+from app.engine.run_store import RunStore
+from app.engine.run_watch import Watch
 from app.engine.runs import (
     BEST,
-    LAST,
-    RunState,
-    load_state,
     log,
-    save_state,
+    refuse_other_settings,
     write_config,
     write_metrics,
 )
-from app.engine.sampling import PlaceBatches
-from app.errors import UserError
-from app.messages import EpochDone, Progress, Report, Train, Trained, ignore
-from app.models.base import PairBatch, RetrievalNetwork
-from app.models.build import create, preset_config
+from app.engine.schedules import learning_rate
+from app.engine.training_record import card_of, log_start, recipe_of, told_epoch
+from app.engine.training_tasks import Figures, TrainingTask, open_task
+from app.errors import JobCancelled, UserError
+from app.messages import Progress, Report, ignore
+from app.train_request import EpochDone, Train, Trained
 
-FINITE_EVERY = 50  # steps between two looks at the loss, each of which waits for the GPU
-# Fields of Train that say where a run is, not what it is.
-PLACES = frozenset(["run_dir", "data", "init", "device", "workers"])
+FINITE_EVERY = 50  # updates between two looks at the loss, each of which waits for the GPU
+LOWER_IS_BETTER = ("median_m", "loss")
+
+
+class Diverged(UserError):
+    """The loss or the weights are no numbers any more."""
 
 
 @dataclass(slots=True)
-class _Learner:
-    """What changes while a run goes on."""
+class _Loop:
+    """A run under way."""
 
-    network: RetrievalNetwork
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    device: Device
-    half: torch.dtype | None  # of autocast; None: full precision
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        kind = self.device.name.partition(":")[0]
-        return torch.autocast(kind, dtype=self.half, enabled=self.half is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Material:
-    """What it learns from and is measured on."""
-
-    batches: PlaceBatches
-    loader: "DataLoader[Any]"
-    held_out: tuple[Pair, ...]
-    held_loader: "DataLoader[Any]"
+    run: Train
+    task: TrainingTask
+    learner: Learner
+    watch: Watch
     recipe: Mapping[str, Any]
-    state: RunState | None  # where to go on
+    done: Progressed
+    best_by: str
+    saved: float = 0.0  # when ``last.pt`` was written
+
+    @property
+    def updates(self) -> int:
+        """Of an epoch; near places can make it fewer."""
+        return -(-len(self.task.batches) // self.run.accumulate)
 
 
 def train(run: Train, report: Report = ignore) -> Trained:
     """Train, or go on where the run in this folder stopped."""
-    device = choose_device(run.device)
-    network, parent = _network(run)
-    view = network.config.query_view
-    pairs = read_pairs(run.data, "train", view=view)
-    held_out = read_pairs(run.data, "val", view=view)
-    recipe = _recipe(run, data=hash_of(run.data, pairs + held_out), parent=parent)
+    with (
+        joined(run.device) as (team, device),
+        held(run.run_dir) if team.first else nullcontext(),
+        _own_chance(device),
+    ):
+        watch = Watch(run, team, device, report)
+        with watch.listening(), _failures_told(watch):
+            return _train(run, team, device, watch)
+
+
+def _train(run: Train, team: Team, device: Device, watch: Watch) -> Trained:
+    start = read_start(run)
+    task, network = open_task(run, partial(make_network, run, start), team, watch.report)
+    recipe = recipe_of(run, data=task.hash, parent=start.parent)
     state = load_state(run.run_dir)
     if state is not None:
-        _refuse_other_recipe(run.run_dir, state.recipe, recipe)
-    write_config(run)
-    log(run.run_dir, f"{run.network} {run.preset}, {len(pairs)} pairs, {len(held_out)} held out")
-    log(run.run_dir, f"device {device.name}: {device.reason}")
-    try:
-        with (
-            _own_chance(device),
-            pair_loader(
-                _dataset(run, network, pairs),
-                batches := _batches(run, pairs),
-                workers=run.workers,
-                pinned=device.name != "cpu",
-            ) as loader,
-            held_out_loader(held_out, network, workers=run.workers) as held_loader,
-        ):
-            learner = _learner(run, network, device)
-            material = _Material(batches, loader, held_out, held_loader, recipe, state)
-            return _epochs(run, learner, material, report)
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"The memory of {device.name} does not suffice for batches of {run.batch_size}",
-            "Choose a smaller batch, half precision, or close other programs that use the GPU.",
-        ) from error
+        refuse_other_settings(run.run_dir, state.recipe, recipe)
+    if team.first:
+        write_config(run)
+        RunStore().add(run.run_dir)
+        log_start(run, task, network, device)
+    to_device(network, device)
+    synchronised(network, team, device)
+    loop = _Loop(
+        run,
+        task,
+        make_learner(run, network, device, team),
+        watch,
+        recipe,
+        Progressed(),
+        task.best_by if run.best_by == "auto" else run.best_by,
+    )
+    if state is not None:
+        _go_on(loop, state)
+    with (
+        task.loader(workers=run.workers, pinned=device.name != "cpu") as loader,
+        task.held_loader(workers=run.workers) as held_loader,
+    ):
+        return _epochs(loop, loader, held_loader)
 
 
-def _epochs(run: Train, learner: _Learner, material: _Material, report: Report) -> Trained:
-    history: list[Mapping[str, Any]] = []
-    first, best = 0, (-1.0, -1.0)
-    if (state := material.state) is not None:
-        learner.network.load_state_dict(state.network)
-        learner.optimizer.load_state_dict(dict(state.optimizer))
-        learner.scaler.load_state_dict(dict(state.scaler))
-        first, best, history = state.epoch + 1, state.best, list(state.history)
-        write_metrics(run.run_dir, history)
-        log(run.run_dir, f"goes on after epoch {state.epoch}")
-    for epoch in range(first, run.epochs):
-        torch.manual_seed(_seed_of(run.seed, epoch))  # so that no state of chance need be kept
-        material.batches.epoch = epoch
-        done = _one_epoch(run, learner, material.loader, epoch, report)
-        if (epoch + 1) % run.validate_every == 0 or epoch + 1 == run.epochs:
-            with learner.autocast():
-                scores = score_held_out(
-                    learner.network, learner.device, material.held_out, material.held_loader, report
-                )
-            done = replace(done, recall_at_1=scores.recall(1), median_m=scores.median_m)
-            if (reached := (scores.recall(1), scores.ap)) > best:
-                best = reached
-                card = _card(run, learner, material.recipe, epoch, scores)
-                save_checkpoint(run.run_dir / BEST, learner.network, card)
-        history.append(asdict(done))
-        save_state(
-            run.run_dir,
-            RunState(
-                material.recipe,
-                learner.network.state_dict(),
-                learner.optimizer.state_dict(),
-                learner.scaler.state_dict(),
-                epoch,
-                best,
-                tuple(history),
-            ),
-        )
-        write_metrics(run.run_dir, history)
-        log(run.run_dir, _told(done))
-        report(done)  # raises JobCancelled: the epoch just told is already safe on disk
-    return Trained(run.run_dir, run.run_dir / BEST, best[0])
+def _go_on(loop: _Loop, state: RunState) -> None:
+    loop.learner.load(state.learner)
+    loop.done = state.progressed
+    if loop.learner.team.first:
+        write_metrics(loop.run.run_dir, loop.done.history)
+        at = f"epoch {loop.done.epoch}, update {loop.done.step}"
+        log(loop.run.run_dir, f"goes on at {at}")
 
 
-def _one_epoch(
-    run: Train,
-    learner: _Learner,
-    loader: "DataLoader[Any]",
-    epoch: int,
-    report: Report,
-) -> EpochDone:
-    started = time.perf_counter()
+def _epochs(loop: _Loop, loader: "DataLoader[Any]", held_loader: "DataLoader[Any]") -> Trained:
+    run, done, team = loop.run, loop.done, loop.learner.team
+    loop.saved = time.perf_counter()
+    loop.watch.begin(steps=done.steps, steps_total=run.epochs * loop.updates)
+    while done.epoch < run.epochs and not team.told(int(_tired(loop))):
+        try:
+            _one_epoch(loop, loader)
+            told = _close_epoch(loop, held_loader)
+        except JobCancelled:
+            if team.size == 1 or loop.watch.agreed:  # saving takes all processes
+                _save(loop)
+            raise
+        loop.watch.report(told)  # may raise JobCancelled: the epoch just told is safe on disk
+    best = loop.done.best[0] if loop.done.best else -1.0
+    loop.watch.say(state="done", seconds_left=None, note="")
+    shown = -best if loop.best_by in LOWER_IS_BETTER else best
+    return Trained(run.run_dir, run.run_dir / BEST, shown, loop.best_by)
+
+
+def _tired(loop: _Loop) -> bool:
+    """Whether patience is at its end."""
+    tired = 0 < loop.run.patience <= loop.done.waited
+    if tired and loop.learner.team.first:
+        log(loop.run.run_dir, f"stops early: {loop.done.waited} measurements without a better one")
+    return tired
+
+
+def _one_epoch(loop: _Loop, loader: "DataLoader[Any]") -> None:
+    """What is left of the epoch under way."""
+    run, done, learner = loop.run, loop.done, loop.learner
+    loop.task.batches.epoch, loop.task.batches.start = done.epoch, done.step * run.accumulate
+    _find_negatives(loop)
     learner.network.train()
-    total = torch.zeros((), device=learner.device.name)
-    steps = pictures = 0
-    lr = run.lr
-    for batch in loader:
-        if isinstance(batch, UserError):
-            raise batch
-        lr = learning_rate(run, epoch + steps / len(loader))
-        total += _step(run, learner, batch, lr)
-        steps += 1
-        pictures += 2 * len(batch.place)
-        if steps % FINITE_EVERY == 0:
-            _refuse_not_finite(run, total, epoch)
-        report(Progress(epoch * len(loader) + steps, run.epochs * len(loader), f"epoch {epoch}"))
-    if steps == 0:
+    machine_memory.forget(learner.device)
+    if done.loss is None:
+        done.loss = torch.zeros((), device=learner.device.name)
+    done.loss = done.loss.to(learner.device.name)
+    loop.watch.say(note=f"epoch {done.epoch}", epoch=done.epoch)
+    batches = iter(loader)
+    began = time.perf_counter()
+    while group := list(islice(batches, run.accumulate)):
+        _one_update(loop, group)
+        done.seconds += (now := time.perf_counter()) - began
+        began = now
+        if done.steps % FINITE_EVERY == 0:
+            _refuse_not_finite(loop)
+        _listen(loop)
+        _tell_progress(loop)
+    if done.step == 0:
         raise UserError(
             f"{run.data} has too few places that lie apart for a batch of {run.batch_size}",
             "Choose a smaller batch or a bigger data set.",
         )
-    _refuse_not_finite(run, total, epoch)
-    seconds = time.perf_counter() - started
-    return EpochDone(
-        epoch=epoch,
-        loss=total.item() / steps,
-        lr=lr,
-        recall_at_1=None,
-        median_m=None,
-        images_per_s=pictures / seconds,
-        seconds=seconds,
+    _refuse_not_finite(loop)
+    used = machine_memory.most_used(learner.device) / 1e6
+    done.memory_mb = max(done.memory_mb, used)
+
+
+def _one_update(loop: _Loop, group: list[Any]) -> None:
+    run, done, learner = loop.run, loop.done, loop.learner
+    for pictures in group:
+        if isinstance(pictures, UserError):
+            raise pictures
+    lr = learning_rate(run, done.epoch + done.step / loop.updates)
+    seeds = [
+        _seed_of(run.seed, done.epoch, done.step, part, learner.team.rank)
+        for part in range(len(group))
+    ]
+    torch.manual_seed(seeds[0])  # of dropout and the like, so that no state of chance need be kept
+    losses = [
+        partial(loop.task.loss, pictures, learner.device, seed)
+        for pictures, seed in zip(group, seeds, strict=True)
+    ]
+    loss = learner.update(losses, lr)
+    assert done.loss is not None
+    done.loss += loss
+    done.step += 1
+    done.steps += 1
+    count = sum(2 * len(pictures.query) for pictures in group)
+    done.pictures += count
+    epoch = done.epoch + done.step / loop.updates
+    loop.watch.step(loss, pictures=count, lr=lr, epoch=epoch, step=done.steps)
+
+
+def _listen(loop: _Loop) -> None:
+    """Do what is asked from outside, and save now and then."""
+    word = loop.watch.word()
+    due = time.perf_counter() - loop.saved > 60 * loop.run.save_every_min
+    if word in ("save", "pause") or loop.learner.team.told(int(due)):
+        _save(loop)
+    if word == "pause":
+        loop.watch.wait()
+    if word == "stop":
+        raise JobCancelled
+
+
+def _tell_progress(loop: _Loop) -> None:
+    if loop.learner.team.first:
+        run, done = loop.run, loop.done
+        steps = done.epoch * loop.updates + done.step
+        total = run.epochs * loop.updates
+        loop.watch.report(Progress(steps, total, f"epoch {done.epoch}"))
+
+
+def _find_negatives(loop: _Loop) -> None:
+    """Before an epoch's first update, where the run asks for hard ones."""
+    run, done, task, learner = loop.run, loop.done, loop.task, loop.learner
+    if run.negatives in ("gps", "similarity"):
+        mined = run.negatives == "similarity" and done.epoch % run.refresh_negatives == 0
+        if done.step == 0 and done.epoch and mined:
+            table = None
+            if learner.team.first:
+                with learner.autocast():
+                    table = task.alike(
+                        learner.device,
+                        count=run.neighbour_range,
+                        workers=run.workers,
+                        report=loop.watch.report,
+                    )
+            done.neighbours = learner.team.told_table(table)
+        if done.neighbours is None:
+            done.neighbours = task.near(run.neighbour_range)
+        rows = done.neighbours
+        task.batches.neighbours = None if rows is None else rows.numpy()
+
+
+def _close_epoch(loop: _Loop, held_loader: "DataLoader[Any]") -> EpochDone:
+    """Measure, keep, save: all that follows an epoch's last update."""
+    run, done, learner = loop.run, loop.done, loop.learner
+    learner.team.average_buffers(learner.network)
+    assert done.loss is not None
+    loss = float(learner.team.mean(done.loss)) / done.step
+    figures: dict[str, float] = {}
+    if (done.epoch + 1) % run.validate_every == 0 or done.epoch + 1 == run.epochs:
+        figures = _measure(loop, held_loader, loss)
+    told = EpochDone(
+        epoch=done.epoch,
+        loss=loss,
+        lr=learning_rate(run, done.epoch + (done.step - 1) / loop.updates),
+        recall_at_1=figures.get("R@1"),
+        median_m=figures.get("median_m"),
+        images_per_s=done.pictures * learner.team.size / max(done.seconds, 1e-9),
+        seconds=done.seconds,
+        memory_mb=done.memory_mb,
+        step=done.steps,
+        metrics={name: value for name, value in figures.items() if name != "loss"},
     )
+    done.history += (asdict(told),)
+    done.epoch, done.step, done.loss = done.epoch + 1, 0, None
+    done.pictures, done.seconds, done.memory_mb = 0, 0.0, 0.0
+    _save(loop)
+    if learner.team.first:
+        write_metrics(run.run_dir, done.history)
+        log(run.run_dir, told_epoch(told))
+    return told
 
 
-def _step(run: Train, learner: _Learner, pictures: PairPictures, lr: float) -> torch.Tensor:
-    """One update; the loss stays on the device, so that the GPU need not wait."""
-    network, device = learner.network, learner.device.name
-    for group in learner.optimizer.param_groups:
-        group["lr"] = lr
-    view = network.config.query_view
-    batch = PairBatch(
-        network.preprocess(to_images(pictures.query, device), view),
-        network.preprocess(to_images(pictures.satellite, device), "satellite"),
-        pictures.place.to(device, non_blocking=True),
+def _measure(loop: _Loop, held_loader: "DataLoader[Any]", loss: float) -> dict[str, float]:
+    """The first process's figures; the best checkpoint is written. The others get none."""
+    if not loop.learner.team.first:
+        return {}
+    learner, done, run = loop.learner, loop.done, loop.run
+    with learner.averaged(), learner.autocast():
+        figures = dict(loop.task.score(learner.device, held_loader, loop.watch.report))
+        figures["loss"] = loss
+        reached = _rank(loop, figures)
+        if better := done.best is None or reached > done.best:
+            done.best = reached
+            _keep(loop, figures, BEST)
+        done.waited = 0 if better else done.waited + 1
+        if run.keep_last:
+            _keep(loop, figures, f"epoch-{done.epoch:04d}.safetensors")
+            for old in sorted(run.run_dir.glob("epoch-*.safetensors"))[: -run.keep_last]:
+                old.unlink()
+    assert done.best is not None
+    best = -done.best[0] if loop.best_by in LOWER_IS_BETTER else done.best[0]
+    loop.watch.say(best=best, best_by=loop.best_by)
+    return figures
+
+
+def _keep(loop: _Loop, figures: Figures, name: str) -> None:
+    run, network = loop.run, loop.learner.network
+    card = card_of(
+        run,
+        network,
+        loop.task,
+        figures,
+        recipe=loop.recipe,
+        epoch=loop.done.epoch,
+        device=loop.learner.device,
     )
-    with learner.autocast():
-        loss = network.loss(batch)
-    learner.optimizer.zero_grad(set_to_none=True)
-    learner.scaler.scale(loss).backward()
-    learner.scaler.unscale_(learner.optimizer)
-    torch.nn.utils.clip_grad_value_(network.parameters(), run.clip_grad)
-    learner.scaler.step(learner.optimizer)
-    learner.scaler.update()
-    return loss.detach()
+    save_checkpoint(run.run_dir / name, network, card)
 
 
-def learning_rate(run: Train, epoch: float) -> float:
-    """Linear warm-up, then half a cosine to zero. ``epoch`` has a fraction: it moves per step."""
-    if epoch < run.warmup_epochs:
-        # One step in, not zero: the first step would otherwise teach nothing.
-        return run.lr * max(epoch / run.warmup_epochs, 0.01)
-    rest = max(run.epochs - run.warmup_epochs, 1e-9)
-    return run.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (epoch - run.warmup_epochs) / rest)))
+def _rank(loop: _Loop, figures: Figures) -> tuple[float, float]:
+    if loop.best_by not in figures:
+        raise UserError(
+            f"These held-out data have no {loop.best_by} to choose the best checkpoint by",
+            f"Choose one of {', '.join(figures)}.",
+        )
+    value = figures[loop.best_by]
+    first = -value if loop.best_by in LOWER_IS_BETTER else value
+    return first, figures[loop.task.tie_breaker]
 
 
-def _refuse_not_finite(run: Train, total: torch.Tensor, epoch: int) -> None:
-    if torch.isfinite(total):
+def _save(loop: _Loop) -> None:
+    """Where the run stands; never what has diverged."""
+    loop.learner.team.average_buffers(loop.learner.network)
+    _refuse_not_finite(loop)
+    if loop.learner.team.first:
+        state = loop.learner.state()
+        wrong = [k for k, v in state["network"].items() if not v.isfinite().all()]
+        if wrong:
+            raise _diverged(loop, f"The weights {wrong[0]} are not finite")
+        save_state(loop.run.run_dir, RunState(loop.recipe, state, loop.done))
+    loop.saved = time.perf_counter()
+
+
+def _refuse_not_finite(loop: _Loop) -> None:
+    loss = loop.done.loss
+    if loss is None or torch.isfinite(loss):
         return
+    raise _diverged(loop, f"The loss became {loss.item()}")
+
+
+def _diverged(loop: _Loop, told: str) -> Diverged:
+    run = loop.run
     kept = run.run_dir / BEST
-    told = f"The loss became {total.item()} in epoch {epoch}; the run has stopped"
-    log(run.run_dir, told)
-    raise UserError(
+    told = f"{told} in epoch {loop.done.epoch}; the run has stopped"
+    return Diverged(
         told,
         (f"The best checkpoint so far is kept: {kept}. " if kept.is_file() else "")
         + "Start again in another folder with a smaller learning rate"
@@ -247,68 +357,33 @@ def _refuse_not_finite(run: Train, total: torch.Tensor, epoch: int) -> None:
     )
 
 
-def _network(run: Train) -> tuple[RetrievalNetwork, str]:
-    """The network before its first step, on the CPU, and its parent's SHA-256 ("" for none)."""
-    config = {**preset_config(run.network, run.preset), "label_smoothing": run.label_smoothing}
-    if run.init is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(run.seed)
-            return create(run.network, config), ""
-    parent = load_checkpoint(run.init, device="cpu")
-    if parent.card.network != run.network:
-        raise UserError(
-            f"{run.init.name} holds {parent.card.network}, not {run.network}",
-            "Choose a checkpoint of this network to start from.",
+@contextmanager
+def _failures_told(watch: Watch) -> Iterator[None]:
+    """Whatever ends the run early is in its status, for who looks at it later."""
+    run_dir = watch.run_dir
+    try:
+        yield
+    except JobCancelled:
+        watch.say(state="stopped", seconds_left=None, note="")
+        raise
+    except torch.OutOfMemoryError as error:
+        problem = UserError(
+            f"The memory of {watch.device.name} does not suffice for batches of {watch.batch_size}",
+            "Choose a smaller batch, half precision, gradient checkpointing, or close other "
+            "programs that use the GPU.",
         )
-    # Weights are only right with the normalisation that they were trained with.
-    config |= {key: parent.card.config[key] for key in ("mean", "std") if key in parent.card.config}
-    network = create(run.network, config)
-    load_weights(network, dict(parent.network.state_dict()), name=run.init.name)
-    return network, parent.sha256
-
-
-def _learner(run: Train, network: RetrievalNetwork, device: Device) -> _Learner:
-    to_device(network, device)
-    cuda = device.name != "cpu"
-    half: torch.dtype | None = None
-    if run.amp and cuda:
-        half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    elif run.amp:
-        log(run.run_dir, "half precision is left out: it does not pay on a CPU")
-    kernels = [p for p in network.parameters() if p.ndim >= 2]
-    others = [p for p in network.parameters() if p.ndim < 2]  # norms, biases, scales: no decay
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": kernels, "weight_decay": run.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=run.lr,
-        fused=cuda,
-    )
-    scaler = torch.amp.GradScaler("cuda", enabled=half is torch.float16)
-    return _Learner(network, optimizer, scaler, device, half)
-
-
-def _batches(run: Train, pairs: tuple[Pair, ...]) -> PlaceBatches:
-    return PlaceBatches(
-        pairs,
-        batch_size=run.batch_size,
-        seed=run.seed,
-        neighbour_share=run.neighbour_share,
-        min_distance_m=run.tile_size_m / 2,
-    )
-
-
-def _dataset(run: Train, network: RetrievalNetwork, pairs: tuple[Pair, ...]) -> PairDataset:
-    return PairDataset(
-        pairs,
-        query_size=network.input_size(network.config.query_view),
-        satellite_size=network.input_size("satellite"),
-        augment=Augment(
-            heading_jitter_deg=run.heading_jitter_deg, zoom=run.zoom_jitter, looks=run.looks
-        ),
-        seed=run.seed,
-    )
+        watch.fail("failed", problem)
+        raise problem from error
+    except UserError as problem:
+        watch.fail("diverged" if isinstance(problem, Diverged) else "failed", problem)
+        raise
+    except Exception as error:
+        if (run_dir / "log.txt").is_file():
+            log(run_dir, traceback.format_exc())
+        watch.fail(
+            "failed", UserError(f"Unexpected {type(error).__name__}: {error}", "See its log.")
+        )
+        raise
 
 
 @contextmanager
@@ -324,76 +399,6 @@ def _own_chance(device: Device) -> Iterator[None]:
             torch.backends.cudnn.benchmark = before
 
 
-def _seed_of(seed: int, epoch: int) -> int:
-    digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
+def _seed_of(*numbers: int) -> int:
+    digest = hashlib.sha256(" ".join(map(str, numbers)).encode()).digest()
     return int.from_bytes(digest[:7], "big")
-
-
-def hash_of(folder: Path, pairs: tuple[Pair, ...]) -> str:
-    """SHA-256 of ``pairs.csv`` and of every picture's name and size in bytes.
-
-    Not of their pixels: published sets have a hundred gigabytes of them.
-    """
-    digest = hashlib.sha256((folder / "pairs.csv").read_bytes())
-    for picture in sorted({p.query for p in pairs} | {p.satellite for p in pairs}):
-        name = picture.relative_to(folder).as_posix()
-        digest.update(f"\n{name} {picture.stat().st_size}".encode())
-    return digest.hexdigest()
-
-
-def _recipe(run: Train, *, data: str, parent: str) -> Mapping[str, Any]:
-    chosen = {key: value for key, value in asdict(run).items() if key not in PLACES}
-    return {**chosen, "data_sha256": data, "parent": parent}
-
-
-def _refuse_other_recipe(run_dir: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
-    if changed:
-        told = ", ".join(f"{k} {before.get(k)} -> {now.get(k)}" for k in changed[:4])
-        raise UserError(
-            f"{run_dir} holds a run with other settings ({told})",
-            f"Choose another folder, the same settings, or delete its {LAST}.",
-        )
-
-
-def _card(
-    run: Train, learner: _Learner, recipe: Mapping[str, Any], epoch: int, scores: PairScores
-) -> Card:
-    network = learner.network
-    view = network.config.query_view
-    on = f"{run.data.name}, {len(scores.first)} held-out pairs, heading known"
-    metrics = [Metric("R@1", scores.recall(1), on), Metric("R@5", scores.recall(5), on)]
-    metrics += [Metric("R@10", scores.recall(10), on), Metric("AP", scores.ap, on)]
-    if scores.median_m is not None:
-        metrics.append(Metric("median_m", scores.median_m, on))
-    return Card(
-        network=run.network,
-        config=asdict(network.config),
-        title=run.title or f"{run.network} {run.preset} on {run.data.name}",
-        task="retrieval",
-        query_view=view,
-        sizes={view: network.input_size(view), "satellite": network.input_size("satellite")},
-        descriptor=network.descriptor,
-        tile_size_m=run.tile_size_m,
-        turns=run.turns,
-        training={
-            **{k: v for k, v in recipe.items() if k not in ("parent", "title", "licence")},
-            "data": run.data.name,
-            "epoch": epoch,
-            "device": learner.device.reason if learner.device.name != "cpu" else "CPU",
-            "torch": str(torch.__version__),
-        },
-        metrics=tuple(metrics),
-        parent=str(recipe["parent"]),
-        code_version=__version__,
-        licence=run.licence,
-    )
-
-
-def _told(done: EpochDone) -> str:
-    recall = "" if done.recall_at_1 is None else f", R@1 {done.recall_at_1:.4f}"
-    median = "" if done.median_m is None else f", median {done.median_m:.1f} m"
-    return (
-        f"epoch {done.epoch}: loss {done.loss:.4f}{recall}{median}, lr {done.lr:.2e}, "
-        f"{done.images_per_s:.0f} pictures/s, {done.seconds:.1f} s"
-    )

@@ -24,6 +24,7 @@ from app.messages import (
     Cancelled,
     Compare,
     Doctor,
+    EstimateTraining,
     Evaluate,
     Event,
     Explain,
@@ -33,6 +34,7 @@ from app.messages import (
     Locate,
     OpenGallery,
     Outcome,
+    PreviewTraining,
     Problem,
     Progress,
     Project,
@@ -188,6 +190,14 @@ class _Engine:
                 from app.engine.training import train
 
                 return train(request, report)
+            case EstimateTraining():
+                from app.engine.trial import estimate
+
+                return estimate(request.run, report)
+            case PreviewTraining():
+                from app.engine.trial import preview
+
+                return preview(request, report)
             case Evaluate():
                 from app.engine.evaluation_run import evaluate
 

@@ -121,6 +121,10 @@ class RetrievalNetwork(Network):
     def describe(self, images: Float[Tensor, "b 3 h w"], view: View) -> Float[Tensor, "b d"]:
         """Unit descriptors of preprocessed images, one row an image."""
 
+    def augment(self, batch: PairBatch, *, generator: torch.Generator) -> PairBatch:
+        """The training batch as this network's paper alters it, beyond what all share."""
+        return batch
+
     @abstractmethod
     def loss(self, batch: PairBatch) -> Float[Tensor, ""]:
         """The training loss of one batch."""

@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from app.card import read_card
-from app.engine import training
+from app.engine.learner import Learner
 from app.engine.checkpoints import load_checkpoint
-from app.engine.runs import load_state, read_config, read_metrics
-from app.engine.training import learning_rate, train
+from app.engine.run_state import load_state
+from app.engine.runs import read_config, read_metrics
+from app.engine.schedules import learning_rate
+from app.engine.training import train
 from app.messages import EpochDone, JobCancelled, Progress, Train, UserError
 from tests.engine.pair_folder import write_pairs, write_table
 
@@ -32,7 +34,7 @@ def run(tmp_path, pairs):
 
 
 def weights(run_dir):
-    return load_state(run_dir).network
+    return load_state(run_dir).learner["network"]
 
 
 def assert_same(a, b):
@@ -82,8 +84,8 @@ def test_a_run_killed_while_it_saves_goes_on_to_the_same_weights(run, tmp_path):
     program = f"""
 import sys, time
 from pathlib import Path
-from app.engine import runs
-from app.engine.checkpoints import write_whole
+from app.engine import run_state
+from app.engine.writing import write_whole
 from app.engine.training import train
 from app.messages import Train
 written = []
@@ -94,7 +96,7 @@ def write_and_hang(path, content):
         print("saving", flush=True)
         time.sleep(60)
     write_whole(path, content)
-runs.write_whole = write_and_hang
+run_state.write_whole = write_and_hang
 train(Train(Path({str(broken.run_dir)!r}), Path({str(run.data)!r}), preset="smallest", epochs=3,
             batch_size=4, lr=1e-3, device="cpu"))
 """
@@ -102,7 +104,7 @@ train(Train(Path({str(broken.run_dir)!r}), Path({str(run.data)!r}), preset="smal
         assert child.stdout.readline() == b"saving\n"
         child.send_signal(signal.SIGKILL)
     assert (broken.run_dir / "last.pt.partial").is_file()
-    assert load_state(broken.run_dir).epoch == 0
+    assert load_state(broken.run_dir).progressed.epoch == 1
     train(broken)
     train(run)
     assert_same(weights(run.run_dir), weights(broken.run_dir))
@@ -118,14 +120,15 @@ def test_workers_change_nothing_but_the_time(run, tmp_path):
 
 def test_no_two_epochs_are_alike(run, monkeypatch):
     seen = []
-    step = training._step
+    update = Learner.update
 
-    def watched(run, learner, pictures, lr):
+    def watched(self, losses, lr):
+        pictures = losses[0].args[0]
         digest = hashlib.sha256(pictures.query.numpy().tobytes()).hexdigest()
         seen.append((digest, tuple(pictures.place.tolist())))
-        return step(run, learner, pictures, lr)
+        return update(self, losses, lr)
 
-    monkeypatch.setattr(training, "_step", watched)
+    monkeypatch.setattr(Learner, "update", watched)
     train(run)
     assert len({digest for digest, _ in seen}) == len(seen) == 6
     assert len({places for _, places in seen}) > 2
@@ -188,13 +191,13 @@ def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(run):
         train(run, stop_after(0))
     good = (run.run_dir / "best.safetensors").read_bytes()
     state = torch.load(run.run_dir / "last.pt", weights_only=True)
-    state["network"]["logit_scale"] = torch.tensor(1e9)  # exp of it is infinite
+    state["learner"]["network"]["logit_scale"] = torch.tensor(1e9)  # exp of it is infinite
     torch.save(state, run.run_dir / "last.pt")
     with pytest.raises(UserError, match=r"The loss became (nan|inf) in epoch 1") as problem:
         train(run)
     assert "best.safetensors" in problem.value.hint
     assert (run.run_dir / "best.safetensors").read_bytes() == good
-    assert load_state(run.run_dir).epoch == 0
+    assert load_state(run.run_dir).progressed.epoch == 1
     assert "The loss became" in (run.run_dir / "log.txt").read_text()
 
 
@@ -254,7 +257,7 @@ def test_a_state_that_would_run_code_is_refused(run):
             return os.system, ("touch evil",)
 
     run.run_dir.mkdir()
-    torch.save({"format": 1, "network": Evil()}, run.run_dir / "last.pt")
+    torch.save({"format": 2, "learner": Evil()}, run.run_dir / "last.pt")
     with pytest.raises(UserError, match=r"last\.pt is damaged"):
         train(run)
     assert not Path("evil").exists()

@@ -1,0 +1,79 @@
+"""What a run tells of itself: its recipe, its checkpoints' cards, and the lines of its log."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from app import __version__
+from app.card import Card
+from app.engine.checkpoints import Device
+from app.engine.runs import PLACES, log
+from app.engine.training_tasks import Figures, TrainingTask
+from app.models.base import Network, RetrievalNetwork
+from app.train_request import EpochDone, Train
+
+
+def recipe_of(run: Train, *, data: str, parent: str) -> Mapping[str, Any]:
+    """What decides the result: on the card, and compared before a run goes on."""
+    chosen = {key: value for key, value in asdict(run).items() if key not in PLACES}
+    return {**chosen, "data_sha256": data, "parent": parent}
+
+
+def card_of(
+    run: Train,
+    network: Network,
+    task: TrainingTask,
+    figures: Figures,
+    *,
+    recipe: Mapping[str, Any],
+    epoch: int,
+    device: Device,
+) -> Card:
+    """The card of a checkpoint after ``epoch``."""
+    view = network.config.query_view
+    return Card(
+        network=run.network,
+        config=asdict(network.config),
+        title=run.title or f"{run.network} {run.preset} on {task.data_name}",
+        task=task.name,
+        query_view=view,
+        sizes={view: network.input_size(view), "satellite": network.input_size("satellite")},
+        descriptor=network.descriptor if isinstance(network, RetrievalNetwork) else 0,
+        tile_size_m=task.tile_size_m,
+        turns=run.turns,
+        training={
+            **{k: v for k, v in recipe.items() if k != "parent"},
+            "data": task.data_name,
+            "epoch": epoch,
+            "device": device.reason if device.name != "cpu" else "CPU",
+            "torch": str(torch.__version__),
+        },
+        metrics=task.metrics({k: v for k, v in figures.items() if k != "loss"}),
+        parent=str(recipe["parent"]),
+        code_version=__version__,
+        licence=run.licence,
+    )
+
+
+def log_start(run: Train, task: TrainingTask, network: Network, device: Device) -> None:
+    counts = f"{task.train_count} pairs, {task.held_count} held out"
+    log(run.run_dir, f"{run.network} {run.preset}, {counts}")
+    log(run.run_dir, f"device {device.name}: {device.reason}")
+    if run.amp and device.name == "cpu":
+        log(run.run_dir, "half precision is left out: it does not pay on a CPU")
+    if run.trunk_lr_factor != 1 and not any(True for _ in network.trunk_parameters()):
+        log(run.run_dir, f"{run.network} names no trunk: all of it learns at one rate")
+    for line in task.missing[:5]:
+        log(run.run_dir, f"missing: {line}")
+    if len(task.missing) > 5:
+        log(run.run_dir, f"missing: {len(task.missing) - 5} more")
+
+
+def told_epoch(done: EpochDone) -> str:
+    figures = "".join(f", {name} {value:.4f}" for name, value in done.metrics.items())
+    return (
+        f"epoch {done.epoch}: loss {done.loss:.4f}{figures}, lr {done.lr:.2e}, "
+        f"{done.images_per_s:.0f} pictures/s, {done.seconds:.1f} s, {done.memory_mb:.0f} MB"
+    )
