@@ -9,7 +9,6 @@ from app.engine.evaluation_boxes import centre_error_px, overlap, read_boxes
 from app.engine.evaluation_files import Described, open_described, read_manifest
 from app.engine.evaluation_rows import Rows, read_rows
 from app.engine.evaluation_score import cosines
-from app.engine.protocols import near_positives
 from app.messages import BrowseErrors, ErrorsBrowsed
 from app.results import BoxRow, ErrorRow, Shown
 
@@ -46,8 +45,7 @@ def error_rows(
     described: Described, rows: Rows, which: Int64[np.ndarray, " e"]
 ) -> tuple[ErrorRow, ...]:
     """What the browser shows of these queries. The best right pictures are scored here, anew."""
-    trial = described.trial
-    positives = near_positives(trial) if trial.protocol == "cvact-5m" else trial.positives
+    positives = described.trial.positives
     return tuple(_error_row(described, rows, int(row), positives[row]) for row in which)
 
 

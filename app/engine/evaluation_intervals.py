@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from app.engine.metrics import wilson_interval
 from app.engine.protocols import Column
 from app.messages import Progress, Report, ignore
 from app.results import Measure
@@ -98,21 +99,23 @@ def intervals(draws: Float64[np.ndarray, "r c"]) -> Float64[np.ndarray, "c 2"]:
 
 
 def measures(found: Sequence[Column], draws: Float64[np.ndarray, "r c"]) -> tuple[Measure, ...]:
-    """The table's lines. A figure that no query has a value for is left out."""
+    """The table's lines. A figure that no query has a value for is left out.
+
+    Where all queries agree (all found, or none), every draw does, and the bootstrap would be sure
+    of what a dozen queries say: there the interval is Wilson's.
+    """
     ends = intervals(draws)
-    return tuple(
-        Measure(
-            column.name,
-            value,
-            float(low) if np.isfinite(low) else value,
-            float(high) if np.isfinite(high) else value,
-            column.unit,
-            column.chance,
-            column.note,
-        )
-        for column, (low, high) in zip(found, ends, strict=True)
-        if np.isfinite(value := figure(column))
-    )
+    lines = []
+    for column, (low, high) in zip(found, ends, strict=True):
+        value = figure(column)
+        if not np.isfinite(value):
+            continue
+        if column.unit == "share" and value in (0.0, 1.0):
+            low, high = wilson_interval(value, int(np.isfinite(column.values).sum()))
+        ends_known = np.isfinite(low) and np.isfinite(high)
+        span = (float(low), float(high)) if ends_known else (value, value)
+        lines.append(Measure(column.name, value, *span, column.unit, column.chance, column.note))
+    return tuple(lines)
 
 
 def sign_test(

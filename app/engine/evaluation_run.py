@@ -1,7 +1,6 @@
 """Evaluating from end to end, and its second step alone: figures from a folder of descriptors."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,7 +33,6 @@ from app.engine.protocols import (
     curves,
     first_ranks,
     metres,
-    near_positives,
 )
 from app.engine.shelf import Shelf
 from app.errors import UserError
@@ -115,8 +113,6 @@ def score_described(
 ) -> EvaluationResult:
     """All figures of a retrieval test; also writes ``rows.npz``."""
     trial = described.trial
-    if trial.protocol == "cvact-5m":
-        trial = replace(trial, positives=near_positives(trial))
     single = np.flatnonzero([len(rows) == 1 for rows in trial.positives])
     calibrated = len(single) > 0 and all(len(rows) <= 1 for rows in trial.positives)
     temperature, fitted = described.manifest.temperature, np.empty(0, np.int64)

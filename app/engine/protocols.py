@@ -32,7 +32,6 @@ KEEP = 128  # candidates of each query that distances are taken of
 RECALL_AT = (1, 5, 10)
 WITHIN_M = (25.0, 50.0, 100.0)
 CVACT_WITHIN_M = (36.0, 72.0, 144.0)  # a quarter, a half and a whole side of its pictures
-CVACT_NEAR_M = 5.0
 VIGOR_RADIUS_M = 6_371_004.0
 VIGOR_CURVE_M = tuple(1.1 ** (i / 5) for i in range(1, 500))
 VIGOR_10_M = VIGOR_CURVE_M[120]  # 10.04: the step of the curve that its code reads as 10 m
@@ -188,21 +187,6 @@ def _means_of_top(away: Float64[np.ndarray, "q k"], tiles: int) -> list[Column]:
 
 def _sdm(trial: Trial, scored: Scored, k: int) -> Values:
     return sdm_at(trial.queries.latlon, trial.gallery.latlon[scored.top[:, :k]])
-
-
-def near_positives(trial: Trial, limit_m: float = CVACT_NEAR_M) -> tuple[tuple[int, ...], ...]:
-    """CVACT's other test protocol: every picture within 5 m counts, by UTM (RecallGeo.m)."""
-    tiles, queries = trial.gallery.utm_m, trial.queries.utm_m
-    order = np.argsort(tiles[:, 0], kind="stable")
-    east = tiles[order, 0]
-    low = np.searchsorted(east, queries[:, 0] - limit_m, side="left")
-    high = np.searchsorted(east, queries[:, 0] + limit_m, side="right")
-    found = []
-    for (x, y), start, stop in zip(queries, low, high, strict=True):
-        rows = order[start:stop]
-        away = np.sqrt((tiles[rows, 0] - x) ** 2 + (tiles[rows, 1] - y) ** 2)
-        found.append(tuple(int(row) for row in np.sort(rows[away <= limit_m])))
-    return tuple(found)
 
 
 # --- curves ------------------------------------------------------------------

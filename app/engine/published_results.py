@@ -335,13 +335,15 @@ _TABLES = (
 def published(data: str, test: str) -> tuple[PublishedRow, ...]:
     """The rows of a test, worst first, those trained elsewhere last; none: nothing is published.
 
-    ``data`` may go on after a comma, as in "VIGOR, cross area, corrected labels".
+    ``data`` may go on after a comma, as in "VIGOR, cross area, corrected labels" or "SUES-200,
+    150 m".
     """
-    wanted = data.partition(",")[0].lower(), test.lower()
+    name, _, part = (word.strip().lower() for word in data.partition(","))
+    wanted = {(name, test.lower()), (name, f"{test.lower()}, {part}")}
     merged: dict[tuple[str, str], PublishedRow] = {}
     for table in _TABLES:
-        for name, row in _rows(table):
-            if (table.data.lower(), name) == wanted:
+        for of, row in _rows(table):
+            if (table.data.lower(), of) in wanted:
                 key = row.method, row.trained_on
                 before = merged.get(key)
                 values = {**before.values, **row.values} if before else row.values
