@@ -69,16 +69,22 @@ class MSAEConfig(RetrievalConfig):
     outputs: int = 512
     alpha: float = 10.0
     # GMS (table 2): 0 leaves it out. Only satellite descriptors are said to be stored; "both" has
-    # a queue of queries for the satellite pictures as well.
+    # a queue of queries for the satellite pictures as well. Entries of any other place count as
+    # negatives: on data whose tiles overlap some of them show the anchor's ground, too.
     queue_length: int = 512
     queues: Literal["satellite", "both"] = "satellite"
     enqueue: Literal["after", "before"] = "after"  # the loss; before: a batch meets its own again
-    queue_start: int = 0  # losses before its entries count: figure 7 has GMS harm the beginning
+    # Losses, counted anew when a run is resumed, before its entries count: figure 7 has GMS harm
+    # the beginning.
+    queue_start: int = 0
     queue_weight: float = 1.0  # of a triplet with an entry; one mean is taken over all triplets
 
 
 class ScaleMask(nn.Module):
-    """Equation 3 as CRN builds it: a weight for each place of a map, from three kernel sizes."""
+    """Equation 3 as CRN builds it: a weight for each place of a map, from three kernel sizes.
+
+    Figure 4's caption could mean maps of several stages instead; the equation has one map.
+    """
 
     def __init__(self, config: MSAEConfig, channels: int) -> None:
         super().__init__()
@@ -198,7 +204,10 @@ class HardQueue(nn.Module):
         place: Int[Tensor, " b"],
     ) -> None:
         """Store of each anchor the nearest of ``others`` that shows another place, if one does."""
-        similar = anchors @ others.T
+        with torch.autocast(
+            anchors.device.type, enabled=False
+        ):  # half of it cannot tell them apart
+            similar = anchors.float() @ others.float().T
         similar = similar.masked_fill(place[:, None] == place[None], -torch.inf)
         nearest, index = similar.max(dim=1)
         self.push(others[index], place[index], nearest > -torch.inf)
