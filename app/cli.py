@@ -9,7 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from app import cli_evaluate
+from app import cli_evaluate, cli_train
 from app.card import Card, read_card
 from app.cli_parser import make_parser
 from app.manifest import read_manifest
@@ -23,14 +23,13 @@ from app.messages import (
     Location,
     Progress,
     Running,
-    Train,
     UserError,
 )
 
 if TYPE_CHECKING:
     from app.engine.shelf import Shelf
 
-COMMANDS = ("locate", "gallery", "train", "evaluate", "world", "checkpoint", "doctor")
+COMMANDS = ("locate", "gallery", "train", "runs", "evaluate", "world", "checkpoint", "doctor")
 
 
 def run_command(argv: Sequence[str]) -> int:
@@ -115,23 +114,6 @@ def _gallery_build(args: argparse.Namespace) -> int:
 
 def _gallery_info(args: argparse.Namespace) -> int:
     _print_fields(asdict(read_manifest(args.gallery)))
-    return 0
-
-
-def _train(args: argparse.Namespace) -> int:
-    from app.engine.runs import read_config
-    from app.engine.training import train
-
-    if args.config:
-        request = read_config(args.config.parent if args.config.is_file() else args.config)
-    elif args.run_dir and args.data:
-        names = set(Train.__dataclass_fields__) & set(vars(args))
-        request = Train(**{name: getattr(args, name) for name in names})
-    else:
-        raise UserError("skyfix train needs --run and --data", "Or --config RUN/config.json.")
-    with _progress() as report:
-        done = train(request, report)
-    print(f"R@1 {done.recall_at_1:.3f} on the held-out pairs; {done.checkpoint}")
     return 0
 
 
@@ -282,8 +264,9 @@ def _progress() -> Iterator[Callable[[Running], None]]:
                 print(f"\r\033[K{share}{body.note}", end="", file=sys.stderr, flush=True)
             case EpochDone():
                 clear = "\r\033[K" if live else ""
+                figures = "".join(f"{k} {v:.3f}  " for k, v in body.metrics.items())
                 print(
-                    f"{clear}epoch {body.epoch}  loss {body.loss:.4f}  R@1 {body.recall_at_1:.3f}  "
+                    f"{clear}epoch {body.epoch}  loss {body.loss:.4f}  {figures}"
                     f"{body.images_per_s:.0f} images/s",
                     file=sys.stderr,
                     flush=True,
@@ -302,7 +285,8 @@ ACTS: dict[str, Callable[[argparse.Namespace], int]] = {
     "locate": _locate,
     "gallery build": _gallery_build,
     "gallery info": _gallery_info,
-    "train": _train,
+    "train": partial(cli_train.train_command, _progress),
+    **cli_train.ACTS,
     **{name: partial(act, _progress) for name, act in cli_evaluate.ACTS.items()},
     "world": _world,
     "checkpoint info": _checkpoint_info,

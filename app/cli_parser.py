@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 from app import __version__
 from app.cli_evaluate import add_evaluate
+from app.cli_train import add_runs, add_train
 from app.engine.import_projects import BY_NAME
-from app.messages import Train
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -20,7 +20,8 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_locate(commands)
     _add_gallery(commands)
-    _add_train(commands)
+    add_train(commands)
+    add_runs(commands)
     add_evaluate(commands, _count)
     _add_world(commands)
     _add_checkpoint(commands)
@@ -64,30 +65,6 @@ def _add_gallery(commands: _Commands) -> None:
     info = acts.add_parser("info", help="print what a gallery says of itself")
     info.add_argument("gallery", type=Path)
     info.set_defaults(act="gallery info")
-
-
-def _add_train(commands: _Commands) -> None:
-    one = commands.add_parser("train", help="train or fine-tune a checkpoint; resumes its run")
-    one.add_argument("--config", type=Path, help="a run's config.json; replaces all other options")
-    one.add_argument("--run", type=Path, dest="run_dir", help="the run's folder")
-    one.add_argument("--data", type=Path, help="a pair folder (skyfix world --pairs)")
-    default = Train(Path(), Path())
-    one.add_argument("--network", default=default.network)
-    one.add_argument("--preset", default=default.preset)
-    one.add_argument("--init", type=Path, help="a checkpoint to start from")
-    one.add_argument("--epochs", type=_count, default=default.epochs)
-    one.add_argument("--batch-size", type=_count, default=default.batch_size)
-    one.add_argument("--lr", type=_positive, default=default.lr)
-    one.add_argument("--heading-jitter-deg", type=float, default=default.heading_jitter_deg)
-    one.add_argument("--neighbour-share", type=_share, default=default.neighbour_share)
-    one.add_argument("--tile-size-m", type=_positive, default=default.tile_size_m)
-    one.add_argument("--title", default=default.title, help="how the checkpoint is called")
-    one.add_argument("--licence", default=default.licence, help="kept in the checkpoint's card")
-    one.add_argument("--seed", type=int, default=default.seed)
-    one.add_argument("--workers", type=int, default=default.workers)
-    one.add_argument("--amp", action="store_true", help="mixed precision (CUDA)")
-    _add_device(one)
-    one.set_defaults(act="train")
 
 
 def _add_world(commands: _Commands) -> None:

@@ -7,9 +7,12 @@ Loads no torch: the window lists these.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from app.card import read_card
 from app.errors import UserError
+from app.train_request import Train
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,3 +317,21 @@ def recipe(name: str) -> Mapping[str, Any]:
     if name not in BY_NAME:
         raise UserError(f"There is no recipe {name}", f"Choose one of {', '.join(BY_NAME)}.")
     return {**BY_NAME[name].fields, "recipe": name}
+
+
+def make_train(run_dir: Path, data: Path | None = None, **given: Any) -> Train:
+    """The request: the recipe that ``given["recipe"]`` names, with the other fields replaced.
+
+    Without ``data``, pairs that are rendered (recipe adapt) go into the run's folder. With an empty
+    preset and a checkpoint to start from, the network is that of its card.
+    """
+    chosen = {**(recipe(given["recipe"]) if given.get("recipe") else {}), **given}
+    if data is None:
+        if chosen.get("imagery") is None:
+            raise UserError("A run needs a data set", "Name its folder, or your own imagery.")
+        data = run_dir / "pairs"
+    if chosen.get("neighbour_share") and "negatives" not in chosen:
+        chosen["negatives"] = "neighbours"
+    if chosen.get("preset") == "" and chosen.get("init") is not None and "network" not in chosen:
+        chosen["network"] = read_card(chosen["init"]).network
+    return Train(run_dir, data, **chosen)
