@@ -4,6 +4,7 @@ Each brings its trunks and its fusion. Nothing of the two views mixes before the
 features of either are kept for another click or another picture.
 """
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
@@ -54,6 +55,9 @@ class ClickConfig(ObjectConfig):
     whole_pixel_clicks: bool = True
     confidence: Confidence
     reduction: Reduction = "sum"  # over a picture's boxes; of no effect on the softmax
+    # What fresh weights say of every box. Of thousands one is right: a "binary" loss that starts at
+    # a half is busy with the others for long. Of no effect on the softmax.
+    start_confidence: float = 0.5
     # Of the batch norms outside the trunks. The released DetGeo has 0.999: the statistics used
     # after training are those of the last batch.
     bn_momentum: float = 0.1
@@ -129,10 +133,11 @@ class ClickNetwork(ObjectNetwork):
         self.satellite_mapping = MappedConv(satellite_channels, c.width, momentum=c.bn_momentum)
         self.fusion = fusion
         self.mhsam = MHSAM(c.width) if c.mhsam else None
-        self.head = nn.Sequential(
-            MappedConv(c.width, c.width // 2, momentum=c.bn_momentum),
-            nn.Conv2d(c.width // 2, len(c.anchors) * PER_ANCHOR, 1),
-        )
+        said = nn.Conv2d(c.width // 2, len(c.anchors) * PER_ANCHOR, 1)
+        assert said.bias is not None
+        with torch.no_grad():
+            said.bias.view(-1, PER_ANCHOR)[:, 4] += _logit(c.start_confidence)
+        self.head = nn.Sequential(MappedConv(c.width, c.width // 2, momentum=c.bn_momentum), said)
         self.register_buffer("anchors", torch.tensor(c.anchors), persistent=False)
         self.anchors: Tensor
 
@@ -216,6 +221,12 @@ class ClickNetwork(ObjectNetwork):
         else:
             sure = logits.sigmoid()
         return AttentionMap("confidence of each place's best box", sure.amax(dim=1))
+
+
+def _logit(share: float) -> float:
+    if not 0 < share < 1:
+        raise UserError(f"start_confidence is {share}", "It must lie between 0 and 1.")
+    return math.log(share / (1 - share))
 
 
 def _cell(

@@ -326,6 +326,7 @@ ATTENGEO: dict[str, dict[str, Any]] = {
         "heads": 2,
         "ffn_width": 64,
         "dropout": 0.0,
+        "start_confidence": 0.005,
     },
     "paper-drone": {
         "query_view": "drone",
@@ -344,7 +345,7 @@ DETGEO: dict[str, dict[str, Any]] = {
     "smallest": {
         "query_view": "drone",
         "query_size": (64, 64),
-        "satellite_size": (64, 64),
+        "satellite_size": (128, 128),
         "query_backbone": "test_efficientnet",
         "query_strides": (16,),
         "darknet_width": 4,

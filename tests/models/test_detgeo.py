@@ -236,15 +236,12 @@ def test_a_row_of_table_4_has_the_parts_that_its_name_says(row):
 
 def test_confidence_is_the_best_boxs_share_of_a_softmax_over_all():
     net = small()
-    query, click, satellite = (
-        torch.randn(1, 3, 64, 64),
-        torch.zeros(1, 2),
-        torch.randn(1, 3, 64, 64),
-    )
+    query, click = torch.randn(1, 3, 64, 64), torch.zeros(1, 2)
+    satellite = torch.randn(1, 3, 128, 128)
     with torch.inference_mode():
         found = net.find(net.encode_query(query, click), net.encode_satellite(satellite))
         confidence = net.explain(query, click, satellite).satellite[0].values
-    expected = found.scores.softmax(dim=1).view(1, 3, 4, 4).amax(dim=1)
+    expected = found.scores.softmax(dim=1).view(1, 3, 8, 8).amax(dim=1)
     torch.testing.assert_close(confidence, expected)
 
 
