@@ -15,7 +15,7 @@ from torch import Tensor
 
 from app.engine.import_projects import BY_NAME, PROJECTS, Project
 from app.errors import UserError
-from app.models import fsra, lpn, mfrgn, mift, transgeo
+from app.models import detgeo, fsra, lpn, mfrgn, mift, transgeo
 from app.models.base import Network
 from app.models.build import create_network, preset_config
 
@@ -118,12 +118,24 @@ def _kept(tensors: Tensors, prefix: str, unused: tuple[str, ...]) -> Renamed:
 def _mfrgn(tensors: Tensors) -> Renamed:
     shared = not any(re.match(r"proj_(sat|grd)\.", key) for key in tensors)
     names = {key: mfrgn.our_name(key, shared=shared) for key in tensors}
-    return Renamed(
-        {names[key]: tensor for key, tensor in tensors.items()},
-        {ours: key for key, ours in names.items()},
-        {},
-        remark="its views share all weights" if shared else "its views have weights of their own",
+    remark = "its views share all weights" if shared else "its views have weights of their own"
+    return replace(_translated(tensors, names), remark=remark)
+
+
+def _detgeo(tensors: Tensors) -> Renamed:
+    return _translated(tensors, {key: detgeo.our_name(key) for key in tensors})
+
+
+def _translated(tensors: Tensors, names: Mapping[str, str]) -> Renamed:
+    """``names`` are ours by the file's. Two of the file's may not mean one of ours."""
+    published = {ours: key for key, ours in names.items()}
+    twice = [key for key, ours in names.items() if published[ours] != key]
+    refuse(
+        [f"{key} has the place of {published[names[key]]}" for key in twice],
+        "The file holds some weights twice",
+        "It is of another version of this project.",
     )
+    return Renamed({names[key]: tensor for key, tensor in tensors.items()}, published, {})
 
 
 def _lpn(tensors: Tensors) -> Renamed:
@@ -214,7 +226,8 @@ def _for_lpn(found: Renamed, config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _for_mfrgn(found: Renamed, config: Mapping[str, Any]) -> dict[str, Any]:
+def _unchanged(found: Renamed, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left open the presets settle: one fits, or names tell which."""
     return {}
 
 
@@ -292,7 +305,7 @@ _WAYS: Mapping[str, _Way] = {
     "mfrgn": _Way(
         lambda keys: _starts(keys, "embed.input_proj.", "backbone.backbone."),
         _mfrgn,
-        lambda found, config: {},
+        _unchanged,
     ),
     "mift": _Way(
         lambda keys: _starts(keys, "model_1.transformer.patch_embed.projs.", "model_1.classifier"),
@@ -306,6 +319,9 @@ _WAYS: Mapping[str, _Way] = {
     ),
     "lpn": _Way(
         lambda keys: _starts(keys, "model_1.model.", "classifier0.add_block."), _lpn, _for_lpn
+    ),
+    "detgeo": _Way(
+        lambda keys: _starts(keys, "query_resnet.", "reference_darknet."), _detgeo, _unchanged
     ),
     "transgeo": _Way(
         lambda keys: _starts(keys, "query_net.dist_token", "reference_net.dist_token"),

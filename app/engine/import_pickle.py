@@ -5,10 +5,11 @@ no name is looked up, nothing is imported. Whatever is not one of them is refuse
 PyTorch sees the file.
 """
 
+import io
 import pickletools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 from app.errors import UserError
 
@@ -280,12 +281,12 @@ class Pickled:
     storages: dict[str, Storage]
 
 
-def read_pickle(content: BinaryIO, *, file: str, storages: Iterable[Storage] = ()) -> Pickled:
+def read_pickle(content: io.BytesIO, *, file: str) -> Pickled:
     """Follow the pickle that starts where ``content`` stands; it stands behind it afterwards.
 
-    ``content`` is in memory, so that a length that lies asks for no more than there is.
+    That it is in memory means that a length that lies asks for no more than there is.
     """
-    walk = _Walk(file, storages={storage.key: storage for storage in storages})
+    walk = _Walk(file)
     try:
         for step, (code, argument, _) in enumerate(pickletools.genops(content)):
             if code.name == "STOP":

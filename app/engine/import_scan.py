@@ -118,7 +118,7 @@ def _scan_zip(file: BinaryIO, size: int, name: str) -> Scanned:
             records = _records(archive, size, name)
             _check_plain(archive, records, name)
             pickled = archive.read(records["data.pkl"])
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, OverflowError) as error:
         raise _broken(name) from error
     found = read_pickle(io.BytesIO(pickled), file=name)
     for storage in found.storages.values():
