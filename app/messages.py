@@ -15,6 +15,13 @@ from app.diagnosis import Diagnosis, Doctor
 from app.errors import JobCancelled, UserError
 from app.geo import LatLon
 from app.manifest import Manifest
+from app.object_messages import (
+    AddCorrection,
+    CorrectionAdded,
+    ExplainObject,
+    FindObjects,
+    ObjectsFound,
+)
 from app.results import BoxRow, Comparison, ErrorRow, EvaluationResult, Projection
 from app.train_request import (
     EpochDone,
@@ -27,11 +34,16 @@ from app.train_request import (
 )
 
 __all__ = [  # from below, so that callers need one import
+    "AddCorrection",
+    "CorrectionAdded",
     "Diagnosis",
     "Doctor",
     "EpochDone",
     "EstimateTraining",
+    "ExplainObject",
+    "FindObjects",
     "JobCancelled",
+    "ObjectsFound",
     "PreviewTraining",
     "Train",
     "Trained",
@@ -99,6 +111,15 @@ class Explain:
     checkpoint: Path
     tile: str
     heading_deg: float = 0.0  # the turn at which the candidate was found
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Write what was located so far; the suffix tells the format: geojson, kml, gpkg or csv."""
+
+    path: Path
+    locations: "tuple[Location, ...]" = ()
+    objects: tuple[ObjectsFound, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +198,10 @@ Request = (
     | BuildGallery
     | Locate
     | Explain
+    | FindObjects
+    | ExplainObject
+    | AddCorrection
+    | Export
     | Train
     | EstimateTraining
     | PreviewTraining
@@ -292,6 +317,12 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class Exported:
+    path: Path
+    features: int  # points and polygons that it holds
+
+
+@dataclass(frozen=True, slots=True)
 class Warmed:
     checkpoint: Path
     card: Card
@@ -380,6 +411,9 @@ Running = Progress | EpochDone | QueryRead
 Answer = (
     Location
     | Explanation
+    | ObjectsFound
+    | CorrectionAdded
+    | Exported
     | Warmed
     | GalleryOpened
     | GalleryBuilt

@@ -91,7 +91,7 @@ def _heatmap(
         spread, looked = map_on_photo(
             values, kind=query.kind, photo_size=size, heading_deg=request.heading_deg
         )
-    path = shelf.keep(name, _grey_alpha_png(spread, looked, low=low, high=high))
+    path = shelf.keep(name, grey_alpha_png(spread, looked, low=low, high=high))
     return Heatmap(path, attention.name, low, high)
 
 
@@ -147,13 +147,14 @@ def _panorama_cells(
     return grid[0], grid[1]
 
 
-def _grey_alpha_png(
+def grey_alpha_png(
     values: Float32[np.ndarray, "h w"],
     looked: Bool[np.ndarray, "h w"],
     *,
     low: float,
     high: float,
 ) -> bytes:
+    """A map's file: grey is the value between ``low`` and ``high``, alpha 0 where it has none."""
     grey = np.rint((values - low) / ((high - low) or 1.0) * 255).clip(0, 255).astype(np.uint8)
     alpha = np.where(looked, 255, 0).astype(np.uint8)
     file = BytesIO()

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from app.messages import (
+    AddCorrection,
     BrowseErrors,
     BuildGallery,
     Cancel,
@@ -28,6 +29,9 @@ from app.messages import (
     Evaluate,
     Event,
     Explain,
+    ExplainObject,
+    Export,
+    FindObjects,
     GalleryOpened,
     ImportCheckpoint,
     JobCancelled,
@@ -186,6 +190,22 @@ class _Engine:
                 from app.engine.explain import explain
 
                 return explain(request, self._open_shelf(), report)
+            case FindObjects():
+                from app.engine.objects import find_objects
+
+                return find_objects(request, self._open_shelf(), report)
+            case ExplainObject():
+                from app.engine.object_explain import explain_object
+
+                return explain_object(request, self._open_shelf(), report)
+            case AddCorrection():
+                from app.engine.corrections import add_correction
+
+                return add_correction(request, self._open_shelf())
+            case Export():
+                from app.engine.export_found import export
+
+                return export(request)
             case Train():
                 from app.engine.training import train
 

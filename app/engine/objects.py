@@ -1,0 +1,336 @@
+"""From clicks on a photo to boxes on the ground: the second deep function of the program."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.engine.checkpoints import ObjectCheckpoint, to_images
+from app.engine.click_framing import ClickFrame, frame_click
+from app.engine.gallery import Gallery
+from app.engine.locate import query_read
+from app.engine.object_boxes import Proposals, allowed, best_near, joined, on_ground, pick
+from app.engine.object_clicks import check_clicks
+from app.engine.object_error import centre_error_m, error_basis, validated_iou
+from app.engine.object_references import Cut, cut_key, cut_reference, latlons, reference_px, told
+from app.engine.photos import Query
+from app.engine.shelf import Shelf, file_key
+from app.errors import UserError
+from app.messages import Progress, Report, ignore
+from app.object_messages import FindObjects, FoundBox, FoundObject, ObjectsFound, Point
+
+MAX_TILES = 50  # references of one question
+BATCH = 8  # pictures encoded, or pairs looked through, at a time
+REFINE_IOU = 0.3  # of the second answer with the first: less is another object
+UNCALIBRATED = 1.0  # temperature of a checkpoint whose own was never fitted
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Encoded:
+    """A reference with its features, as the shelf keeps it."""
+
+    cut: Cut
+    features: Tensor  # [1, c, h, w] on the checkpoint's device
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """What one question is about, loaded."""
+
+    request: FindObjects
+    query: Query
+    checkpoint: ObjectCheckpoint
+    gallery: Gallery
+    shelf: Shelf
+    report: Report
+
+
+def find_objects(request: FindObjects, shelf: Shelf, report: Report = ignore) -> ObjectsFound:
+    """The best box and some alternatives for each click, of all tiles that are asked for.
+
+    Reports a QueryRead as soon as the photo can be shown. What is encoded is kept on the shelf:
+    another click on the same pair costs the query and the fusion. Raises UserError for what
+    the user can mend.
+    """
+    started = time.perf_counter()
+    job = _opened(request, shelf, report)
+    xy = [_centre_of(job.gallery, tile) for tile in request.tiles]
+    encoded = _references(job, list(zip(request.tiles, xy, strict=True)))
+    queries = _queries(job)
+    found = [_look(job, query, encoded) for query in queries]
+    report(Progress(0, 0, "placing boxes"))
+    cuts = [part.cut for part in encoded]
+    objects = [
+        _answer(job, click, proposals, cuts)
+        for click, proposals in zip(request.clicks, found, strict=True)
+    ]
+    if request.refine:
+        objects = _refined(job, objects, queries, cuts)
+    return ObjectsFound(
+        photo=request.photo,
+        gallery=request.gallery,
+        checkpoint=request.checkpoint,
+        crs=job.gallery.manifest.crs,
+        references=tuple(told(cut, job.gallery, shelf) for cut in cuts),
+        objects=tuple(objects),
+        calibrated=job.checkpoint.card.calibration is not None,
+        error_basis=error_basis(job.checkpoint.card),
+        notes=_notes(job, cuts),
+        seconds=time.perf_counter() - started,
+        device=job.checkpoint.device.name,
+    )
+
+
+def _opened(request: FindObjects, shelf: Shelf, report: Report) -> _Job:
+    report(Progress(0, 0, "reading photo"))
+    query = shelf.query(request.photo)
+    check_clicks(query, request.clicks, force=request.force)
+    if not request.tiles:
+        raise UserError(
+            "There is no tile to look around", "Locate the photo first, or name a tile."
+        )
+    if len(request.tiles) > MAX_TILES:
+        raise UserError(
+            f"{len(request.tiles)} tiles are too many for one question",
+            f"Ask for {MAX_TILES} at most.",
+        )
+    report(query_read(query, shelf))
+    report(Progress(0, 0, "loading checkpoint"))
+    checkpoint = shelf.object_checkpoint(request.checkpoint)
+    if checkpoint.card.query_view == "drone" and query.kind == "panorama":
+        raise UserError(
+            f"{query.path.name} is a 360-degree panorama; {checkpoint.card.title} finds objects "
+            "in drone photos",
+            "Choose a checkpoint for clicks on panoramas.",
+        )
+    gallery = shelf.gallery(request.gallery)
+    return _Job(request, query, checkpoint, gallery, shelf, report)
+
+
+def _centre_of(gallery: Gallery, tile: str) -> Point:
+    x, y = gallery.xy[gallery.index_of(tile)]
+    return float(x), float(y)
+
+
+# --- encoding -----------------------------------------------------------------
+
+
+def _references(job: _Job, places: Sequence[tuple[str, Point]]) -> list[_Encoded]:
+    """Cut and encoded, or taken from the shelf; what is new goes through the network at once."""
+    card = job.checkpoint.card
+    size = card.tile_size_m, reference_px(card)
+    keys = [
+        ("reference", job.checkpoint.sha256, cut_key(job.gallery, *xy, *size)) for _, xy in places
+    ]
+
+    def encode(missing: list[int]) -> list[_Encoded]:
+        cuts = []
+        for n, i in enumerate(missing):
+            job.report(Progress(n, len(missing), "reading imagery"))
+            tile, (x, y) = places[i]
+            cuts.append(cut_reference(job.gallery, tile, x, y, card))
+        network = job.checkpoint.network
+        features = _in_batches(
+            job,
+            [cut.pixels for cut in cuts],
+            "encoding imagery",
+            lambda images, _: network.encode_satellite(network.preprocess(images, "satellite")),
+        )
+        return [_Encoded(cut, part) for cut, part in zip(cuts, features, strict=True)]
+
+    encoded = job.shelf.encoded(keys, encode)
+    # Kept ones may have been cut for a tile of another name at the same place.
+    return [
+        replace(part, cut=replace(part.cut, tile=tile))
+        for part, (tile, _) in zip(encoded, places, strict=True)
+    ]
+
+
+def _queries(job: _Job) -> list[Tensor]:
+    """Features of the photo with each click: [1, c, h, w]."""
+    network = job.checkpoint.network
+    view = job.checkpoint.card.query_view
+    frames = [_framed(job, click) for click in job.request.clicks]
+    photo = file_key(job.request.photo)
+    keys = [("click", job.checkpoint.sha256, photo, click) for click in job.request.clicks]
+
+    def encode(missing: list[int]) -> list[Tensor]:
+        at = torch.tensor([frames[i].to_input(*_on_image(job, i)) for i in missing])
+        return _in_batches(
+            job,
+            [frames[i].cut(job.query.image) for i in missing],
+            "encoding clicks",
+            lambda images, rows: network.encode_query(
+                network.preprocess(images, view), at[rows].to(images.device)
+            ),
+        )
+
+    return job.shelf.encoded(keys, encode)
+
+
+def _framed(job: _Job, click: Point) -> ClickFrame:
+    height, width = job.query.image.shape[:2]
+    return frame_click(
+        (height, width),
+        _scaled(job.query, click),
+        kind=job.query.kind,
+        size=job.checkpoint.card.sizes[job.checkpoint.card.query_view],
+    )
+
+
+def _on_image(job: _Job, i: int) -> Point:
+    return _scaled(job.query, job.request.clicks[i])
+
+
+def _scaled(query: Query, click: Point) -> Point:
+    """From pixels of the file to those of the picture, which may be decoded smaller."""
+    height, width = query.image.shape[:2]
+    return click[0] * width / query.width, click[1] * height / query.height
+
+
+@torch.inference_mode()
+def _in_batches(
+    job: _Job,
+    pictures: Sequence[np.ndarray],
+    note: str,
+    encode: Callable[[Tensor, slice], Tensor],
+) -> list[Tensor]:
+    """One row of features a picture."""
+    rows: list[Tensor] = []
+    step = BATCH if job.checkpoint.device.name != "cpu" else 1  # a cancel is heard in between
+    for start in range(0, len(pictures), step):
+        job.report(Progress(start, len(pictures), note))
+        part = slice(start, min(start + step, len(pictures)))
+        batch = torch.from_numpy(np.stack(pictures[part]))
+        rows += encode(to_images(batch, job.checkpoint.device.name), part).split(1)
+    return rows
+
+
+# --- looking ------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def _look(job: _Job, query: Tensor, encoded: Sequence[_Encoded]) -> Proposals:
+    """All boxes of one click in all references; forbidden ones have no score."""
+    parts: list[Proposals] = []
+    for start in range(0, len(encoded), BATCH):
+        job.report(Progress(start, len(encoded), "looking for the object"))
+        some = encoded[start : start + BATCH]
+        satellites = torch.cat([part.features for part in some])
+        found = job.checkpoint.network.find(query.expand(len(some), *query.shape[1:]), satellites)
+        boxes = found.boxes.double().cpu().numpy()
+        scores = found.scores.double().cpu().numpy()
+        for i, part in enumerate(some):
+            cut = part.cut
+            may = allowed(boxes[i], cut.valid) & np.isfinite(scores[i])
+            parts.append(
+                Proposals(
+                    boxes[i],
+                    on_ground(boxes[i], x=cut.x, y=cut.y, size_m=cut.size_m, size_px=cut.size_px),
+                    np.where(may, scores[i], -np.inf),
+                    np.full(len(may), start + i),
+                )
+            )
+    return joined(parts)
+
+
+def _answer(job: _Job, click: Point, proposals: Proposals, cuts: Sequence[Cut]) -> FoundObject:
+    calibration = job.checkpoint.card.calibration
+    picked = pick(
+        proposals,
+        temperature=UNCALIBRATED if calibration is None else calibration.temperature,
+        count=1 + max(0, job.request.alternatives),
+    )
+    if not picked:
+        raise UserError(
+            f"{job.checkpoint.card.title} finds no box for the click {click[0]:g}, {click[1]:g}",
+            "Choose another candidate, or another checkpoint.",
+        )
+    return FoundObject(
+        click,
+        tuple(
+            _box(job, proposals, one.index, cuts, rank=rank, probability=one.probability)
+            for rank, one in enumerate(picked, start=1)
+        ),
+    )
+
+
+def _box(
+    job: _Job,
+    proposals: Proposals,
+    index: int,
+    cuts: Sequence[Cut],
+    *,
+    rank: int,
+    probability: float,
+) -> FoundBox:
+    left, top, right, bottom = (float(v) for v in proposals.boxes[index])
+    west, south, east, north = (float(v) for v in proposals.ground[index])
+    cut = cuts[int(proposals.reference[index])]
+    corners = ((west, north), (east, north), (east, south), (west, south))
+    *polygon, centre = latlons(
+        job.gallery.manifest.crs, [*corners, ((west + east) / 2, (south + north) / 2)]
+    )
+    known = validated_iou(job.checkpoint.card)
+    width, height = east - west, north - south
+    return FoundBox(
+        rank=rank,
+        reference=int(proposals.reference[index]),
+        box=(left, top, right, bottom),
+        probability=probability,
+        score=float(proposals.score[index]),
+        polygon=tuple(polygon),
+        polygon_xy=corners,
+        centre=centre,
+        width_m=width,
+        height_m=height,
+        error_m=None
+        if known is None
+        else centre_error_m(width, height, gsd_m=cut.size_m / cut.size_px, iou=known.value),
+    )
+
+
+def _refined(
+    job: _Job, objects: Sequence[FoundObject], queries: Sequence[Tensor], cuts: list[Cut]
+) -> list[FoundObject]:
+    """Each best box once more, looked for in a reference centred on it; adds that to ``cuts``.
+
+    The probability stays the first look's: the second one has no rivals from elsewhere.
+    """
+    refined = []
+    for found, query in zip(objects, queries, strict=True):
+        (west, north), _, (east, south), _ = found.best.polygon_xy
+        place = ((west + east) / 2, (south + north) / 2)
+        tile = cuts[found.best.reference].tile
+        (again,) = _references(job, [(tile, place)])
+        proposals = _look(job, query, [again])
+        index = best_near(proposals, np.array([west, south, east, north]), REFINE_IOU)
+        if index is None:
+            refined.append(found)
+            continue
+        proposals = replace(proposals, reference=proposals.reference + len(cuts))
+        cuts.append(again.cut)
+        best = _box(job, proposals, index, cuts, rank=1, probability=found.best.probability)
+        refined.append(replace(found, boxes=(best, *found.boxes[1:])))
+    return refined
+
+
+def _notes(job: _Job, cuts: Sequence[Cut]) -> tuple[str, ...]:
+    notes = []
+    card = job.checkpoint.card
+    height, width = card.sizes[card.query_view]
+    learnt_panoramas = card.query_view == "street" and width >= 2 * height
+    if learnt_panoramas and job.query.kind != "panorama":
+        notes.append("the photo is no 360-degree panorama, which this checkpoint was trained on")
+    if card.calibration is None:
+        notes.append("not calibrated: treat the probability as a ranking")
+    notes += [
+        f"the imagery around tile {cut.tile} ends: {1 - cut.valid.mean():.0%} is padding, where "
+        "nothing is found"
+        for cut in cuts
+        if not cut.valid.all()
+    ]
+    return tuple(dict.fromkeys(notes))
