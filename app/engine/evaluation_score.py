@@ -84,7 +84,7 @@ def score_all(
             found.top[row] = best = top_k(scores, keep)
             found.top_score[row] = scores[best]
             if temperature is not None:
-                found.probability[row] = _best_share(scores, best[0], temperature)
+                found.probability[row] = _best_share(scores, int(best[0]), temperature)
             ranks.append(_judge(found, row, scores, positives[row], semi[row]))
             if row % 64 == 0:
                 report(Progress(row, count, "scoring"))

@@ -253,8 +253,8 @@ _TABLES = (
         """,
     ),
     _Table(
-        "CVOGL drone to satellite",
-        ("test", "val"),
+        "CVOGL",
+        ("test, drone to satellite", "val, drone to satellite"),
         _ACCURACIES,
         """
         CVM-Net | 20.14 3.29 | 20.04 3.47 | P
@@ -273,8 +273,8 @@ _TABLES = (
         """,
     ),
     _Table(
-        "CVOGL street to satellite",
-        ("test", "val"),
+        "CVOGL",
+        ("test, street to satellite", "val, street to satellite"),
         _ACCURACIES,
         """
         CVM-Net | 4.73 0.51 | 5.09 0.87 | P
