@@ -8,7 +8,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
+from tests.engine.made_mat import write_mat
 from tests.engine.pair_folder import ground
 
 SATELLITE_PX = 64
@@ -25,7 +27,7 @@ VIGOR_STEP_DEG = 0.0003  # between tiles, north to south
 def save(path: Path, rgb: np.ndarray) -> None:
     """In the format of its suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = ".jpg" if path.suffix.lower() in (".jpg", ".jpeg") else path.suffix
+    suffix = {".jpeg": ".jpg"}.get(path.suffix.lower(), path.suffix.lower())
     path.write_bytes(cv2.imencode(suffix, rgb[..., ::-1])[1].tobytes())
 
 
@@ -175,3 +177,207 @@ def vigor_panorama(city: str, number: int, row: int) -> str:
     lat, lon = VIGOR_CORNERS[city]
     south = row * VIGOR_STEP_DEG + 0.2 * VIGOR_STEP_DEG
     return f"pano{number}-{city},{lat - south:.6f},{lon - 0.00003:.6f},.jpg"
+
+
+# --- SUES-200, DenseUAV ---
+
+SUES_HEIGHTS = (150, 200, 250, 300)
+
+
+def write_sues_raw(folder: Path, *, places: range = range(1, 15), frames: int = 2) -> Path:
+    """As published: of places 1 to 14, 8, 12 and 14 are the test's."""
+    for place in places:
+        save(folder / f"satellite-view/{place:04d}/0.png", from_above(place))
+        for number, height in enumerate(SUES_HEIGHTS):
+            for frame in range(frames):
+                home = folder / f"drone_view_512/{place:04d}/{height}"
+                save(home / f"{frame}.jpg", drone(place, 8 - 2 * number + frame))
+    return folder
+
+
+def write_sues_copied(
+    folder: Path,
+    *,
+    names: tuple[str, str] = ("Training", "Testing"),
+    heights: tuple[int, ...] = SUES_HEIGHTS,
+    frames: int = 2,
+) -> Path:
+    """As its script copies it: places 1 to 4 to train on, 5 and 6 to ask for."""
+
+    def write(home: Path, places: range, view: str, height: int) -> None:
+        for place in places:
+            if view == "satellite":
+                save(home / f"{place:04d}/0.png", from_above(place))
+            else:
+                for frame in range(frames):
+                    save(home / f"{place:04d}/{frame}.jpg", drone(place, height // 50 + frame))
+
+    for height in heights:
+        for view in ("drone", "satellite"):
+            write(folder / names[0] / str(height) / view, range(1, 5), view, height)
+            test = folder / names[1] / str(height)
+            write(test / f"query_{view}", range(5, 7), view, height)
+            write(test / f"gallery_{view}", range(1, 7), view, height)
+    return folder
+
+
+def write_denseuav(folder: Path, *, train: int = 3, test: int = 2) -> Path:
+    """Heights 80, 90 and 100; two satellite pictures each; galleries hold the training places."""
+    lines = []
+
+    def write(part: str, place: int, view: str) -> None:
+        home = folder / part / f"{place:06d}"
+        for number, height in enumerate((80, 90, 100)):
+            if view == "drone":
+                save(home / f"H{height}.JPG", drone(place, number))
+            else:
+                save(home / f"H{height}.tif", from_above(place))
+                save(home / f"H{height}_old.tif", (from_above(place) * 0.8).astype(np.uint8))
+
+    for place in range(train + test):
+        for view in ("drone", "satellite"):
+            if place < train:
+                write(f"train/{view}", place, view)
+            else:
+                write(f"test/query_{view}", place, view)
+            write(f"test/gallery_{view}", place, view)
+        lat, lon = denseuav_place(place)
+        for height in (80, 90, 100):
+            lines.append(f"train/drone/{place:06d}/H{height}.JPG E{lon} N{lat} {height}.25")
+    (folder / "Dense_GPS_ALL.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def denseuav_place(place: int) -> tuple[float, float]:
+    """Latitude and longitude."""
+    return round(30.32 + place * 2e-4, 6), 120.38
+
+
+# --- CVACT ---
+
+CVACT_MISSING = "1LqOHPdTiBbRucz-jFOSbQ"
+
+
+def write_cvact(
+    folder: Path,
+    *,
+    train: int = 5,
+    val: int = 3,
+    test: int = 4,
+    cells: bool = False,
+    suffix: str = ".jpg",
+) -> Path:
+    """The last of the training rows has no picture; test panoramas are 4 m from each other."""
+    total = train + val + test
+    ids = [cvact_id(row) for row in range(total)]
+    ids[train - 1] = CVACT_MISSING
+    for row, name in enumerate(ids):
+        part = "ANU_data_small" if row < train + val else "ANU_data_test"
+        if name != CVACT_MISSING:
+            home = folder / part
+            save(home / f"streetview/{name}_grdView{suffix}", panorama(row, (64, 128)))
+            save(home / f"satview_polish/{name}_satView_polish{suffix}", from_above(row))
+    utm = np.array([(693_000.0 + 4 * row, 6_090_000.0) for row in range(total)])
+
+    def rows(first: int, count: int) -> np.ndarray:  # a column, counted from 1
+        return np.arange(first + 1, first + count + 1, dtype=np.uint32)[:, None]
+
+    write_mat(
+        folder / "ACT_data.mat",
+        panoIds=ids if cells else np.array(ids),
+        utm=utm,
+        trainSet={"trainInd": rows(0, train)},
+        valSet={"valInd": rows(train, val)},
+        valSetAll={"valInd": rows(train + val, test)},
+    )
+    return folder
+
+
+def cvact_id(row: int) -> str:
+    return f"pano{row:02d}_-ABCDEFGHIJKLMN"[:22].ljust(22, "x")
+
+
+# --- CVOGL and G2D ---
+
+
+def write_cvogl(
+    folder: Path,
+    *,
+    name: str = "CVOGL_DroneAerial",
+    counts: tuple[int, int, int] = (6, 3, 3),
+    legacy: bool = False,
+    satellite_px: int = 128,
+    query: tuple[int, int] = (32, 32),
+) -> Path:
+    """Two objects on each satellite picture; lists hold tuples, NumPy's numbers and arrays.
+
+    The box is a red square on the satellite picture; its place in the query is red too.
+    """
+    number = 0
+    for split, count in zip(("train", "val", "test"), counts, strict=True):
+        records = []
+        for _ in range(count):
+            records.append(_cvogl_record(folder, number, satellite_px, query))
+            number += 1
+        torch.save(
+            records,
+            folder / f"{name}_{split}.pth",
+            _use_new_zipfile_serialization=not legacy,
+        )
+    return folder
+
+
+def _cvogl_record(folder: Path, number: int, side: int, query: tuple[int, int]) -> list:
+    place = number // 2
+    left, top = 20 + 40 * (number % 2), 30
+    box = (left, top, left + 24, top + 16)
+    satellite = from_above(place, side)
+    for other in (20, 60):
+        satellite[30:46, other : other + 24] = (220, 30, 30)
+    seen = cv2.resize(satellite, query[::-1], interpolation=cv2.INTER_AREA)
+    click = ((left + 12) * query[1] / side, (top + 8) * query[0] / side)
+    save(folder / "satellite" / f"sat{place}.jpg", satellite)
+    save(folder / "query" / f"q{number}.jpg", seen)
+    polygon = [[left, top], [left + 24, top], [left + 24, top + 16]]
+    odd = number % 3  # the real lists mix these kinds
+    return [
+        f"{number:05d}",
+        f"q{number}.jpg",
+        f"sat{place}.jpg",
+        (query[1] // 2, query[0] // 2),
+        [click, list(click), np.array(click)][odd],
+        [box, np.array(box, np.int32), [np.float64(v) for v in box]][odd],
+        np.array(polygon) if odd else polygon,
+        "building",
+    ]
+
+
+# --- a user's own ---
+
+
+def write_folders(
+    folder: Path, *, view: str = "drone", counts: dict[str, int] | None = None
+) -> Path:
+    """``<split>/<view>/<name>`` and ``<split>/satellite/<name>``."""
+    place = 0
+    for split, count in (counts or {"train": 4, "val": 3}).items():
+        for _ in range(count):
+            seen = drone(place, 2) if view == "drone" else panorama(place, (32, 64))
+            save(folder / split / view / f"{place:04d}.jpg", seen)
+            save(folder / split / "satellite" / f"{place:04d}.jpg", from_above(place))
+            place += 1
+    return folder
+
+
+def write_own_table(
+    folder: Path, *, count: int = 10, step_m: float = 150.0, positions: bool = True
+) -> Path:
+    """``mine.csv`` without splits, its places on a line from south to north."""
+    rows = ["query,satellite" + (",lat,lon,heading_deg" if positions else "")]
+    for place in range(count):
+        save(folder / f"photos/{place}.jpg", drone(place, 1))
+        save(folder / f"above/{place}.png", from_above(place))
+        where = f",{50 + place * step_m / 111_195:.7f},4.0,{10 * place}" if positions else ""
+        rows.append(f"photos/{place}.jpg,above/{place}.png{where}")
+    (folder / "mine.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder

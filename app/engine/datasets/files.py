@@ -28,13 +28,14 @@ class Files:
     def missing(self) -> tuple[str, ...]:
         return tuple(self._missing)
 
-    def has(self, path: Path) -> bool:
-        """Whether this file is there; if not, it is ``missing``."""
+    def has(self, path: Path, *, quiet: bool = False) -> bool:
+        """Whether this file is there; if not, it is ``missing``, unless asked quietly."""
         self._tell(path)
         parent, name = os.path.split(path)
         if self._list(parent).get(name) is False:
             return True
-        self._missing[path.relative_to(self.root).as_posix()] = None
+        if not quiet:
+            self._missing[path.relative_to(self.root).as_posix()] = None
         return False
 
     def pictures(self, folder: Path) -> tuple[Path, ...]:
