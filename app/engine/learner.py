@@ -121,13 +121,21 @@ class Learner:
     def state(self) -> Mapping[str, Any]:
         return {
             "network": self.network.state_dict(),
+            "passing": self._passing(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": None if self.average is None else dict(self.average.state()),
         }
 
+    def _passing(self) -> dict[str, Tensor]:
+        """What a network remembers while it trains and no checkpoint holds, such as a queue."""
+        kept = self.network.state_dict()
+        return {name: b for name, b in self.network.named_buffers() if name not in kept}
+
     def load(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
+        for name, buffer in self._passing().items():
+            buffer.copy_(state["passing"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:

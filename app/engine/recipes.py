@@ -80,7 +80,7 @@ _GEOVIEWMATCH = {
     "epochs": 200,
 }
 _MSAE = {
-    **_PLAIN,
+    **_PLAIN,  # turned views from above are its own ``rotation_deg``
     "network": "msae",
     "preset": "paper-cvusa-cvact",
     "optimizer": "adam",
@@ -92,9 +92,6 @@ _MSAE = {
     "warmup_epochs": 0.0,
     "batch_size": 64,
     "epochs": 100,
-    # "Random rotation" of the street view's aerial picture; its range is unsaid, and it fights the
-    # alignment that the transform gives.
-    "heading_jitter_deg": 10.0,
 }
 # FSRA's code, of which LPN is the ancestor and MIFT the copy. The satellite picture is turned by
 # up to 90 degrees against the drone's, which here the query is. Colours are left as they are.

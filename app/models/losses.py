@@ -1,4 +1,7 @@
-"""Losses that more than one network uses."""
+"""Losses that more than one network uses.
+
+In a training of several processes each sees the batches of all (``gathering``).
+"""
 
 from dataclasses import dataclass
 
@@ -6,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from app.models.gathering import gathered
 
 
 def info_nce(
@@ -23,6 +28,7 @@ def info_nce(
     With all places different this is Sample4Geo's loss (ICCV 2023, equation 1). In full
     precision under autocast too: half of it cannot tell the best similarities apart.
     """
+    query, satellite, place = gathered(query), gathered(satellite), gathered(place)
     with torch.autocast(query.device.type, enabled=False):
         logits = scale.float() * query.float() @ satellite.float().T
     left_out = (place[:, None] == place[None]) & ~torch.eye(
@@ -57,6 +63,7 @@ def cross_view_triplet(
     other view only; the mean is over all pictures of both views. A batch of a single place holds
     no negatives and gives zero.
     """
+    query, satellite, place = gathered(query), gathered(satellite), gathered(place)
     with torch.autocast(query.device.type, enabled=False):
         cosine = F.normalize(query.float(), dim=-1) @ F.normalize(satellite.float(), dim=-1).T
     distance = (2 - 2 * cosine).clamp(min=1e-6).sqrt()  # the root has no slope to give at zero
@@ -96,6 +103,7 @@ def soft_margin_triplet(
     of a single place holds no negatives and gives zero. ``satellite_outsiders`` are negatives of
     the queries, ``query_outsiders`` of the satellite pictures; the mean is over their triplets too.
     """
+    query, satellite, place = gathered(query), gathered(satellite), gathered(place)
     query, satellite = F.normalize(query.float(), dim=-1), F.normalize(satellite.float(), dim=-1)
     distance = _squared_distance(query, satellite)
     match = distance.diagonal()

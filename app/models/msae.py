@@ -30,6 +30,7 @@ from app.models.base import (
     RetrievalNetwork,
     config_from_mapping,
 )
+from app.models.gathering import gathered
 from app.models.losses import Outsiders, soft_margin_triplet
 from app.models.polar import Polar, inverse_polar, polar, turned
 
@@ -178,8 +179,8 @@ class Encoder(nn.Module):
 class HardQueue(nn.Module):
     """GMS's queue: the last descriptors, one of a place, that were hardest in their batches.
 
-    No checkpoint holds it, for it says nothing without the training it comes from: a run that is
-    resumed begins with an empty queue, and so may end with other weights than an unbroken one.
+    No checkpoint holds it, for it says nothing without the training it comes from; a run's state
+    does.
     """
 
     descriptors: Tensor
@@ -237,6 +238,7 @@ class HardQueue(nn.Module):
 class MSAE(RetrievalNetwork):
     config: MSAEConfig
     points: Tensor
+    losses_taken: Tensor
 
     def __init__(self, config: MSAEConfig) -> None:
         super().__init__(config)
@@ -254,7 +256,8 @@ class MSAE(RetrievalNetwork):
         seen = config.satellite_size if config.inverse_polar else config.query_size
         self.query_net = Encoder(config, seen)
         self.satellite_net = Encoder(config, config.satellite_size)
-        self.losses_taken = 0  # in training, since this object was made
+        taken = torch.zeros((), dtype=torch.long)  # losses in training
+        self.register_buffer("losses_taken", taken, persistent=False)
         self.satellite_queue: HardQueue | None = None
         self.query_queue: HardQueue | None = None
         if config.queue_length:
@@ -283,7 +286,7 @@ class MSAE(RetrievalNetwork):
         if c.enqueue == "before":
             self._push(query, satellite, place)
         weight = c.queue_weight
-        started = self.losses_taken >= c.queue_start
+        started = not c.queue_start or bool(self.losses_taken >= c.queue_start)
         queues = [q if started else None for q in (self.satellite_queue, self.query_queue)]
         of_satellite, of_query = [None if q is None else q.entries(weight) for q in queues]
         loss = soft_margin_triplet(
@@ -342,6 +345,8 @@ class MSAE(RetrievalNetwork):
         return self.query_net(seen), self.satellite_net(satellite)
 
     def _push(self, query: Tensor, satellite: Tensor, place: Tensor) -> None:
+        query, satellite = gathered(query.detach()), gathered(satellite.detach())
+        place = gathered(place)
         if self.satellite_queue is not None:
             self.satellite_queue.push_hardest(query, satellite, place)
         if self.query_queue is not None:
