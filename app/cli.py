@@ -9,7 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from app import cli_evaluate, cli_train
+from app import cli_evaluate, cli_objects, cli_train
 from app.card import Card, read_card
 from app.cli_parser import make_parser
 from app.manifest import read_manifest
@@ -29,7 +29,7 @@ from app.messages import (
 if TYPE_CHECKING:
     from app.engine.shelf import Shelf
 
-COMMANDS = ("locate", "gallery", "train", "runs", "evaluate", "world", "checkpoint", "doctor")
+COMMANDS = ("locate", "object", "gallery", "train", "runs", "evaluate", "world", "checkpoint", "doctor")
 
 
 def run_command(argv: Sequence[str]) -> int:
@@ -283,6 +283,7 @@ def _progress() -> Iterator[Callable[[Running], None]]:
 
 ACTS: dict[str, Callable[[argparse.Namespace], int]] = {
     "locate": _locate,
+    "object": partial(cli_objects.object_command, _progress),
     "gallery build": _gallery_build,
     "gallery info": _gallery_info,
     "train": partial(cli_train.train_command, _progress),

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from app import __version__
 from app.cli_evaluate import add_evaluate
+from app.cli_objects import add_object
 from app.cli_train import add_runs, add_train
 from app.engine.import_projects import BY_NAME
 
@@ -19,6 +20,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"skyfix {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_locate(commands)
+    add_object(commands, _count)
     _add_gallery(commands)
     add_train(commands)
     add_runs(commands)

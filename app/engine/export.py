@@ -25,7 +25,7 @@ def write_geojson(path: Path, locations: Sequence[Location]) -> None:
     """
     features = [feature for location in locations for feature in _features(location)]
     collection = {"type": "FeatureCollection", "features": features}
-    write_whole(path, _json_text(collection).encode("utf-8"))
+    write_whole(path, json_text(collection).encode("utf-8"))
 
 
 def write_map_html(path: Path, locations: Sequence[Location], gallery: Path) -> None:
@@ -37,11 +37,11 @@ def write_map_html(path: Path, locations: Sequence[Location], gallery: Path) -> 
 
 def to_json(locations: Sequence[Location]) -> str:
     """Everything in the answers, for scripts."""
-    return _json_text([location_fields(location) for location in locations])
+    return json_text([location_fields(location) for location in locations])
 
 
 def location_fields(location: Location) -> dict[str, Any]:
-    fields: dict[str, Any] = _plain(asdict(location))
+    fields: dict[str, Any] = plain(asdict(location))
     fields["claim_distance_m"] = location.claim_distance_m
     return fields
 
@@ -138,19 +138,19 @@ def _lonlat(place: LatLon) -> list[float]:
 # --- JSON -------------------------------------------------------------------
 
 
-def _json_text(body: Any) -> str:
+def json_text(body: Any) -> str:
     text = json.dumps(body, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     return text.encode("utf-8", "replace").decode("utf-8")  # file names need not be Unicode
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Paths as text, tuples as lists, and so on down."""
     match value:
         case Path():
             return str(value)
         case dict():
-            return {key: _plain(part) for key, part in value.items()}
+            return {key: plain(part) for key, part in value.items()}
         case list() | tuple():
-            return [_plain(part) for part in value]
+            return [plain(part) for part in value]
         case _:
             return value
