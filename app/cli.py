@@ -29,7 +29,9 @@ from app.messages import (
 if TYPE_CHECKING:
     from app.engine.shelf import Shelf
 
-COMMANDS = ("locate", "object", "gallery", "train", "runs", "evaluate", "world", "checkpoint", "doctor")
+COMMANDS = (
+    "locate", "object", "gallery", "train", "runs", "evaluate", "world", "checkpoint", "doctor",
+)  # fmt: skip
 
 
 def run_command(argv: Sequence[str]) -> int:
