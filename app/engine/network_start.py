@@ -1,18 +1,27 @@
 """The network before its first update: its configuration, and the weights that it starts with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from app.card import read_card
+from app.engine.anchors import cluster_anchors
 from app.engine.checkpoints import load_checkpoint, load_object_checkpoint, load_weights
+from app.engine.datasets.clicks import ClickPair
+from app.engine.datasets.layout import ObjectData, RetrievalData
 from app.errors import UserError
 from app.models.base import Network
 from app.models.build import create_network, preset_config, spec_of
 from app.train_request import Train
+
+CLUSTERED = "clustered"  # anchors that are found from the training boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +66,39 @@ def read_start(run: Train) -> Start:
     )
 
 
-def make_network(run: Train, start: Start, places: int) -> Network:
-    """On the CPU. A classifier over the training places gets as many classes as there are."""
-    network = _fresh(run, start.config)
+def make_network(run: Train, start: Start, data: RetrievalData | ObjectData) -> Network:
+    """On the CPU, fitted to what it will learn from.
+
+    A classifier over the training places gets as many classes as there are, and anchors that are
+    to be "clustered" are.
+    """
+    config = start.config
+    if config.get("anchors") == CLUSTERED and isinstance(data, ObjectData):
+        sizes = box_sizes(data.train, config["satellite_size"])
+        config = {**config, "anchors": cluster_anchors(sizes, seed=run.seed)}
+    network = _fresh(run, config)
     classes = getattr(network.config, "classes", 0)
+    places = len({pair.place for pair in data.train})
     if classes and classes != places and "classes" not in run.overrides:
-        network = _fresh(run, {**start.config, "classes": places})
+        network = _fresh(run, {**config, "classes": places})
     if start.weights is not None:
         assert run.init is not None
         load_weights(network, _fitting(start.weights, network), name=run.init.name)
     return network
+
+
+def box_sizes(pairs: Sequence[ClickPair], size: tuple[int, int]) -> Float[np.ndarray, "n 2"]:
+    """Widths and heights of the boxes in pixels of a satellite input of this ``size``."""
+    of_picture: dict[Path, tuple[int, int]] = {}
+    rows = []
+    for pair in pairs:
+        if pair.satellite not in of_picture:
+            with Image.open(pair.satellite) as picture:  # the header alone
+                of_picture[pair.satellite] = picture.size
+        width, height = of_picture[pair.satellite]
+        left, top, right, bottom = pair.box
+        rows.append(((right - left) * size[1] / width, (bottom - top) * size[0] / height))
+    return np.array(rows)
 
 
 def _fresh(run: Train, config: Mapping[str, Any]) -> Network:

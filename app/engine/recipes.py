@@ -130,8 +130,9 @@ _ATTENGEO = {
     "epochs": 30,
     "batch_size": 12,  # unsaid; DetGeo's
     "best_by": "accu@0.5",  # DetGeo's code chooses so
+    # DetGeo's changes of the satellite picture alone: parts of it, quarter turns, looks.
+    "zoom_jitter": 0.2,
     "quarter_turns": True,
-    "flip": False,
     "looks": 1.0,
 }
 _DETGEO = {
@@ -144,10 +145,11 @@ _DETGEO = {
     "epochs": 25,
 }
 _TINY = {"network": "sample4geo", "lr": 6e-4, "negatives": "neighbours", "neighbour_share": 0.25}
-_OBJECT_SETS = {
-    "cvogl-drone": ("CVOGL drone to satellite", "paper-drone"),
-    "cvogl-street": ("CVOGL street to satellite", "paper-street"),
-    "g2d": ("G2D street to drone", "paper-g2d"),
+_OBJECT_SETS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "cvogl-drone": ("CVOGL, drone to satellite", {"preset": "paper-drone"}),
+    "cvogl-street": ("CVOGL, street to satellite", {"preset": "paper-street"}),
+    # Its boxes are seen from a drone: anchors of its own, as the authors clustered them.
+    "g2d": ("G2D", {"preset": "paper-street", "overrides": {"anchors": "clustered"}}),
 }
 
 RECIPES = (
@@ -215,10 +217,17 @@ RECIPES = (
     ),
     Recipe(
         "sample4geo-cvusa",
-        "Sample4Geo on CVUSA or CVACT",
+        "Sample4Geo on CVUSA",
         "Sample4Geo, section 4.2 and train_cvusa",
-        ("cvusa", "cvact"),
+        ("cvusa",),
         {**_SAMPLE4GEO, **_HARD, "preset": "paper-cvusa"},
+    ),
+    Recipe(
+        "sample4geo-cvact",
+        "Sample4Geo on CVACT: whole panoramas",
+        "Sample4Geo, section 4.2 and train_cvact",
+        ("cvact",),
+        {**_SAMPLE4GEO, **_HARD, "preset": "paper-cvusa", "data_name": "cvact-all"},
     ),
     Recipe(
         "sample4geo-vigor",
@@ -236,10 +245,10 @@ RECIPES = (
     ),
     Recipe(
         "mfrgn-cvact",
-        "MFRGN on CVACT",
+        "MFRGN on CVACT: whole panoramas",
         "MFRGN, section 4.1 and train_cvact",
         ("cvact",),
-        _MFRGN_STREET,
+        {**_MFRGN_STREET, "data_name": "cvact-all"},
     ),
     Recipe(
         "mfrgn-vigor",
@@ -268,7 +277,8 @@ RECIPES = (
         "MFRGN+ on CVACT: with hard negatives and the middle of the panorama",
         "MFRGN, table 1, row MFRGN+: Sample4Geo's sampling, 32 of 64",
         ("cvact",),
-        {**_MFRGN_STREET, **_HARD, "neighbour_select": 32, "neighbour_range": 64},
+        {**_MFRGN_STREET, **_HARD, "neighbour_select": 32, "neighbour_range": 64}
+        | {"data_name": "cvact-middle"},
     ),
     Recipe(
         "geoviewmatch",
@@ -297,9 +307,9 @@ RECIPES = (
             f"{title} on {shown}",
             source,
             (key,),
-            {**fields, "preset": preset},
+            {**fields, **chosen, "data_name": key},
         )
-        for key, (shown, preset) in _OBJECT_SETS.items()
+        for key, (shown, chosen) in _OBJECT_SETS.items()
         for network, title, source, fields in (
             ("attengeo", "AttenGeo", "AttenGeo, section 4.1: AdamW at 1e-4, 30 epochs", _ATTENGEO),
             ("detgeo", "DetGeo", "DetGeo's code: RMSprop at 1e-4, x0.1 every 10 epochs", _DETGEO),

@@ -98,11 +98,14 @@ class TrainingTask(ABC):
 
 
 def open_task(
-    run: Train, make: Callable[[int], Network], team: Team, report: Report
+    run: Train,
+    make: Callable[[RetrievalData | ObjectData], Network],
+    team: Team,
+    report: Report,
 ) -> tuple[TrainingTask, Network]:
-    """Read the data and make the network that fits it: ``make`` takes the number of places."""
+    """Read the data, and make the network that fits it."""
     data = open_data_set(run.data, name=run.data_name, report=report)
-    network = make(len({pair.place for pair in data.train}))
+    network = make(data)
     if isinstance(data, RetrievalData) and isinstance(network, RetrievalNetwork):
         return RetrievalTask(run, data, network, team), network
     if isinstance(data, ObjectData) and isinstance(network, ObjectNetwork):

@@ -7,7 +7,7 @@ runs of equal size. Parameters are named as in the released code: a published st
 its "model_1." fits, but for ``UNUSED_PUBLISHED_KEYS``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -171,6 +171,10 @@ class MIFT(PartNetwork):
         for i in range(config.regions):
             self.add_head(f"classifier_heat{i + 1}", widths[-1])
         self.add_head("classifier1", sum(config.fusion_widths) if config.fusion else widths[-1])
+
+    def trunk_parameters(self) -> Iterator[nn.Parameter]:
+        """Not the fusion, which no published weights have."""
+        yield from self.transformer.parameters()
 
     def pool(self, images: Float[Tensor, "b 3 h w"], view: View) -> list[Tensor]:
         """The mean of each region of stage 4, then of the whole picture (fused, in the paper)."""

@@ -6,7 +6,7 @@ a bottleneck and a classifier over the training places. They differ in the trunk
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -89,6 +89,11 @@ class PartNetwork(RetrievalNetwork):
     @property
     def heads(self) -> list[PartHead]:
         return [cast(PartHead, self.get_submodule(name)) for name in self.head_names]
+
+    def trunk_parameters(self) -> Iterator[nn.Parameter]:
+        """All but the heads."""
+        heads = {id(p) for head in self.heads for p in head.parameters()}
+        yield from (p for p in self.parameters() if id(p) not in heads)
 
     def add_head(self, name: str, dim: int) -> None:
         """Append a head for a part with ``dim`` channels."""
