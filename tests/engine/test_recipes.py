@@ -126,8 +126,8 @@ def test_a_classifier_gets_a_class_for_each_training_place(tmp_path):
     task, network = open_task(run, make, Team(), ignore)
     assert network.config.classes == 4
     with task.loader(workers=0, pinned=False) as loader:
-        places = [batch.place.tolist() for batch in loader]
-    assert sorted(sum(places, [])) == [0, 1, 2, 3]
+        places = [place for batch in loader for place in batch.place.tolist()]
+    assert sorted(places) == [0, 1, 2, 3]
 
 
 def test_a_parents_classifier_is_kept_only_where_it_fits(tmp_path):
