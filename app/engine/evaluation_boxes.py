@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from app import __version__
 from app.engine.checkpoints import ObjectCheckpoint, load_object_checkpoint, to_images
@@ -304,7 +304,7 @@ def box_columns(numbers: dict[str, Any]) -> tuple[Column, ...]:
 
 
 def _rows(
-    found: Sequence[Column], groups: np.ndarray[Any, Any], score: np.ndarray[Any, Any]
+    found: Sequence[Column], groups: Int64[np.ndarray, " n"], score: Float64[np.ndarray, " n"]
 ) -> Rows:
     """Clicks have no ranks and no candidates."""
     count = len(groups)
