@@ -35,7 +35,15 @@ def write_raster(path: Path, bands: np.ndarray, crs: str | None, transform: Affi
     return path
 
 
-def write_place(path: Path, crs: str = UTM, *, pixel_m: float = 1.0, turn_deg: float = 0, **more):
+def write_place(
+    path: Path,
+    crs: str = UTM,
+    *,
+    pixel_m: float = 1.0,
+    turn_deg: float = 0,
+    colours=colours_at,
+    **more,
+):
     """The place as a raster of ``crs``: colours computed for each of its pixels."""
     to_crs = pyproj.Transformer.from_crs(UTM, crs, always_xy=True)
     corners = np.array([(0, 0), (1, 0), (0, -1), (1, -1)]) * EXTENT_M + (WEST, NORTH)
@@ -51,5 +59,5 @@ def write_place(path: Path, crs: str = UTM, *, pixel_m: float = 1.0, turn_deg: f
     px = transform.a * columns + transform.b * rows + transform.c
     py = transform.d * columns + transform.e * rows + transform.f
     ux, uy = pyproj.Transformer.from_crs(crs, UTM, always_xy=True).transform(px, py)
-    bands = colours_at(ux, uy).clip(0, 255).round().astype(np.uint8).transpose(2, 0, 1)
+    bands = colours(ux, uy).clip(0, 255).round().astype(np.uint8).transpose(2, 0, 1)
     return write_raster(path, bands, crs, transform, **more)
