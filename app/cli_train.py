@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from app.cli_check import add_check, check_command
 from app.engine.recipes import BY_NAME, make_train
 from app.engine.run_control import LIVE, Word, ask
 from app.engine.run_keeper import keep, start
@@ -38,6 +39,7 @@ def add_train(commands: _Commands) -> None:
     one.add_argument(
         "--background", action="store_true", help="go on after this command ends; see skyfix runs"
     )
+    add_check(one)
     groups = {name: one.add_argument_group(name) for name in _group_names()}
     for option in options():
         _add_option(groups[option.help.group], option)
@@ -146,6 +148,8 @@ def _override(text: str) -> tuple[str, Any]:
 
 
 def train_command(telling: Telling, args: argparse.Namespace) -> int:
+    if args.check:
+        return check_command(telling, args)
     run = request_of(args)
     if args.background:
         start(run)
