@@ -61,6 +61,20 @@ class Camera:
         return 1.0 / self.focal_px
 
 
+def aimed(
+    *, x: float, y: float, z: float, away_m: float, heading_deg: float, pitch_deg: float,
+    fov_deg: float, width: int, height: int,
+) -> Camera:  # fmt: skip
+    """A camera ``away_m`` from a point on the ground, which is in the middle of its picture."""
+    flat = away_m * math.cos(math.radians(pitch_deg))
+    return Camera(
+        x=x - math.sin(math.radians(heading_deg)) * flat,
+        y=y - math.cos(math.radians(heading_deg)) * flat,
+        z=z + away_m * math.sin(math.radians(-pitch_deg)), heading_deg=heading_deg,
+        pitch_deg=pitch_deg, fov_deg=fov_deg, width=width, height=height,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panorama:
     """An equirectangular camera; its centre column faces ``heading_deg``."""

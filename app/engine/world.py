@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from app.engine.appearance import Date, expose, open_spots, photograph, random_date, random_sensor
+from app.engine.cameras import aimed
 from app.engine.city_plan import make_plan
 from app.engine.city_raster import City, draw_city
 from app.engine.utm import utm_to_latlon
@@ -136,17 +137,13 @@ def fly(
     day = world.photos[rng.integers(len(world.photos))]
     edge = min(EDGE_M, world.size_m * 0.2)
     x, y = rng.uniform(edge, world.size_m - edge, 2)
-    heading, fov = rng.uniform(0, 360), rng.uniform(45, 74)
+    heading, fov = float(rng.uniform(0, 360)), float(rng.uniform(45, 74))
     if pitch_deg is None:
         pitch_deg = rng.uniform(-90, -86) if rng.random() < 0.45 else rng.uniform(-86, -50)
     width = width_px or size_px
-    away = footprint_m / 2 / math.tan(math.radians(fov) / 2)
-    flat = away * math.cos(math.radians(pitch_deg))
-    camera = Camera(
-        x=float(x) - math.sin(math.radians(heading)) * flat,
-        y=float(y) - math.cos(math.radians(heading)) * flat,
-        z=away * math.sin(math.radians(-pitch_deg)), heading_deg=float(heading),
-        pitch_deg=float(pitch_deg), fov_deg=float(fov), width=width, height=size_px,
+    camera = aimed(
+        x=float(x), y=float(y), z=0.0, away_m=footprint_m / 2 / math.tan(math.radians(fov) / 2),
+        heading_deg=heading, pitch_deg=float(pitch_deg), fov_deg=fov, width=width, height=size_px,
     )  # fmt: skip
     shot = render(day.scene, camera)
     seen = shot.ground[size_px // 2, width // 2]
