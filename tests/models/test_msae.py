@@ -440,6 +440,20 @@ def test_a_queue_of_queries_is_kept_only_when_asked_for():
     assert not torch.allclose(want, only)
 
 
+def test_the_queue_of_queries_holds_each_satellite_pictures_nearest_query():
+    net = frozen_statistics(queues="both")
+    shown = batch(6)
+    with torch.no_grad():
+        query, satellite = described(net, shown)
+        net.loss(shown)
+    similar = (satellite @ query.T).fill_diagonal_(-2)
+    hardest = set(similar.argmax(dim=1).tolist())
+    kept = net.query_queue
+    assert set(stored(kept)) == hardest
+    rows = kept.descriptors[kept.filled]
+    torch.testing.assert_close(rows, query[kept.place[kept.filled]])
+
+
 def test_no_checkpoint_holds_the_queue_and_a_loaded_network_begins_with_none(tmp_path):
     net = frozen_statistics()
     net.loss(batch())
