@@ -195,7 +195,7 @@ def _doctor(args: argparse.Namespace) -> int:
     from app.engine.support_bundle import diagnosis_json
 
     with _progress() as report:
-        diagnosis = examine(Doctor(args.bundle), device=args.device, report=report)
+        diagnosis = examine(Doctor(args.bundle), args.device, args.backend, report=report)
     print(diagnosis_json(diagnosis) if args.json else diagnosis.text(), end="")
     return 0 if diagnosis.is_well else 1
 
@@ -238,7 +238,7 @@ def _checkpoint_import(args: argparse.Namespace) -> int:
 def _shelf(args: argparse.Namespace) -> "Shelf":
     from app.engine.shelf import Shelf
 
-    return Shelf(device=args.device)
+    return Shelf(device=args.device, execution=args.backend)
 
 
 def _tell_skipped(lines: Sequence[str], *, total: int = 0, most: int = 10) -> None:

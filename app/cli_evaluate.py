@@ -21,6 +21,7 @@ from app.messages import (
     UserError,
 )
 from app.results import ErrorRow, EvaluationResult, Measure
+from app.settings import EXECUTIONS
 
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Telling = Callable[[], AbstractContextManager[Report]]  # shows progress while it is open
@@ -86,6 +87,9 @@ def _add_data(
     parser.add_argument("--heading", choices=("known", "unknown"))
     parser.add_argument("--turns", type=count, help="for an unknown heading (the checkpoint's)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
+    parser.add_argument(
+        "--backend", choices=EXECUTIONS, default="auto", help="what computes the network (auto)"
+    )
 
 
 def _add_figures(parser: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
@@ -112,7 +116,7 @@ def evaluate(progress: Telling, args: argparse.Namespace) -> int:
     from app.engine.shelf import Shelf
 
     with progress() as report:
-        done = measure(_request(args), Shelf(device=args.device), report)
+        done = measure(_request(args), Shelf(device=args.device, execution=args.backend), report)
     _tell(done, args)
     return 0
 
@@ -122,7 +126,9 @@ def describe(progress: Telling, args: argparse.Namespace) -> int:
     from app.engine.shelf import Shelf
 
     with progress() as report:
-        folders = describe(_request(args), Shelf(device=args.device), report)
+        folders = describe(
+            _request(args), Shelf(device=args.device, execution=args.backend), report
+        )
     print(*folders, sep="\n")
     return 0
 
@@ -221,7 +227,7 @@ def _evaluate_photos(progress: Telling, args: argparse.Namespace) -> int:
             "skyfix evaluate needs data",
             "Name --data or --pairs, or --gallery together with --photos.",
         )
-    shelf = Shelf(device=args.device)
+    shelf = Shelf(device=args.device, execution=args.backend)
     checkpoint = shelf.checkpoint(args.checkpoint)
     heading: Literal["known", "unknown"] = args.heading or "unknown"
     with progress() as report:

@@ -9,6 +9,7 @@ from app.cli_evaluate import add_evaluate
 from app.cli_objects import add_object
 from app.cli_train import add_runs, add_train
 from app.engine.import_projects import BY_NAME
+from app.settings import EXECUTIONS
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -128,11 +129,15 @@ def _add_doctor(commands: _Commands) -> None:
         "paths of home",
     )
     one.add_argument("--device", help="the one to try (the settings')")
+    one.add_argument("--backend", choices=EXECUTIONS, help="the one to try (the settings')")
     one.set_defaults(act="doctor")
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
+    parser.add_argument(
+        "--backend", choices=EXECUTIONS, default="auto", help="what computes the network (auto)"
+    )
 
 
 def _count(text: str) -> int:

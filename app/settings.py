@@ -9,6 +9,8 @@ from app.paths import config_dir
 
 Theme = Literal["system", "light", "dark"]
 
+EXECUTIONS = ("auto", "eager", "openvino", "compile", "half")  # as in app.engine.backends
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -23,6 +25,7 @@ class Settings:
     use_heading: bool = True
     heatmap_opacity: float = 0.55
     device: str = "auto"
+    execution: str = "auto"  # one of EXECUTIONS; from the next start of the engine on
 
 
 def settings_file() -> Path:
@@ -70,6 +73,8 @@ def _fits(name: str, value: Any) -> bool:
     match name:
         case "theme":
             return value in ("system", "light", "dark")
+        case "execution":
+            return value in EXECUTIONS
         case "recent_galleries" | "recent_checkpoints" | "recent_photos":
             return isinstance(value, list) and all(isinstance(v, str) for v in value)
         case "top_k":

@@ -17,7 +17,9 @@ def found(monkeypatch):
     """What the doctor will find."""
 
     def set_findings(*findings):
-        monkeypatch.setattr("app.engine.doctor.diagnose", lambda **_: Diagnosis(tuple(findings)))
+        monkeypatch.setattr(
+            "app.engine.doctor.diagnose", lambda *_, **__: Diagnosis(tuple(findings))
+        )
 
     return set_findings
 

@@ -4,7 +4,7 @@ Kernels and weights are stored as float16; what has fewer than two dimensions (b
 their running statistics, scales) stays float32: it is small and its range may not fit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ from jaxtyping import Float, Float32, UInt8
 from safetensors import SafetensorError
 from torch import Tensor
 
+from app import paths
 from app.card import CARD_KEY, Card, View, card_from_json, card_to_json, identity_of, read_card
+from app.engine.backends import Backend, Backends, describing
 from app.engine.writing import write_whole as write_whole
 from app.errors import UserError
 from app.messages import Progress, Report, ignore
@@ -40,6 +42,17 @@ class Checkpoint:
     card: Card
     network: RetrievalNetwork  # in eval mode, on ``device``, channels last
     device: Device
+    backends: Backends = field(default_factory=lambda: Backends("cpu", "eager"))
+
+    @property
+    def computed_by(self) -> str:
+        """The device, and who describes queries where it is not PyTorch as it is."""
+        name = self.backend(self.card.query_view).name
+        return self.device.name if name == "eager" else f"{self.device.name}, {name}"
+
+    def backend(self, view: View) -> Backend:
+        """Who describes this view; chosen now if it was not yet, which may take a minute."""
+        return self.backends.of(describing(self.network, view))
 
     def describe(
         self,
@@ -55,6 +68,8 @@ class Checkpoint:
         """
         rows: list[Float32[np.ndarray, "b d"]] = []
         done = 0
+        if len(pictures) and not self.backends.is_ready(describing(self.network, view)):
+            report(Progress(0, len(pictures), "choosing how to compute this checkpoint"))
         while done < len(pictures):
             try:
                 rows.append(self._describe_batch(pictures[done : done + batch], view))
@@ -78,7 +93,8 @@ class Checkpoint:
         self, pictures: UInt8[np.ndarray, "b h w 3"], view: View
     ) -> Float32[np.ndarray, "b d"]:
         images = to_images(torch.from_numpy(np.ascontiguousarray(pictures)), self.device.name)
-        described = self.network.describe(self.network.preprocess(images, view), view)
+        ready = self.network.preprocess(images, view)
+        described = self.backends.run(describing(self.network, view), ready)
         result: Float32[np.ndarray, "b d"] = described.float().cpu().numpy()
         return result
 
@@ -150,13 +166,21 @@ def rewrite_card(path: Path, card: Card) -> None:
     _write(path, tensors, card)
 
 
-def load_checkpoint(path: Path, *, device: str = "auto") -> Checkpoint:
-    """A checkpoint for locating photos; one of another task is refused."""
+def load_checkpoint(
+    path: Path, *, device: str = "auto", execution: str = "eager"
+) -> Checkpoint:
+    """A checkpoint for locating photos; one of another task is refused.
+
+    ``execution`` is one of backends.CHOICES.
+    """
     chosen = choose_device(device)
     card = read_card(path)
     network = create(card.network, card.config)
     _ready(network, path, chosen)
-    return Checkpoint(path, identity_of(path), card, network, chosen)
+    identity = identity_of(path)
+    cache = paths.cache_dir() / "backends"
+    backends = Backends(chosen.name, execution, identity=identity, cache=cache)
+    return Checkpoint(path, identity, card, network, chosen, backends)
 
 
 def load_object_checkpoint(path: Path, *, device: str = "auto") -> ObjectCheckpoint:

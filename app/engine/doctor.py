@@ -50,21 +50,31 @@ OPTIONAL = ("openvino",)  # a faster CPU, if it is there
 WITH_ADDONS = ("PySide6_WebEngine",)  # a package of its own in some releases of PySide6
 
 
-def examine(request: Doctor, *, device: str | None = None, report: Report = ignore) -> Diagnosis:
+def examine(
+    request: Doctor,
+    device: str | None = None,
+    execution: str | None = None,
+    *,
+    report: Report = ignore,
+) -> Diagnosis:
     """Looks, and packs the bundle if one is asked for. Raises UserError if it cannot be written."""
-    diagnosis = diagnose(device=device, report=report)
+    diagnosis = diagnose(device, execution, report=report)
     if request.bundle is None:
         return diagnosis
     write_bundle(request.bundle, diagnosis)
     return replace(diagnosis, bundle=request.bundle)
 
 
-def diagnose(*, device: str | None = None, report: Report = ignore) -> Diagnosis:
-    """Everything; some seconds, for it reads the shipped files. ``device`` None: the settings'."""
+def diagnose(
+    device: str | None = None, execution: str | None = None, *, report: Report = ignore
+) -> Diagnosis:
+    """Everything; some seconds, for it reads what ships. None: what the settings say."""
     settings, _ = load_settings()
+    device, execution = device or settings.device, execution or settings.execution
     looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("Versions", _versions),
-        ("Device", lambda: _device(device or settings.device)),
+        ("Device", lambda: _device(device)),
+        ("Execution", lambda: _execution(device, execution)),
         ("Maps and projections", _projections),
         ("What ships with Skyfix", _resources),
         ("Map's web engine", _web_engine),
@@ -142,6 +152,28 @@ def _device(wanted: str) -> Iterator[Finding]:
     if driver.is_file():
         first = driver.read_text(encoding="utf-8", errors="replace").splitlines()[0]
         yield Finding(area, "Driver", first)
+
+
+def _execution(device: str, execution: str) -> Iterator[Finding]:
+    """Who computes the checkpoints that ship, tried out as at their first use."""
+    from app.engine.backends import unavailable
+    from app.engine.checkpoints import choose_device, load_checkpoint
+
+    area = "Execution"
+    try:
+        name = choose_device(device).name
+    except UserError:  # told under Device
+        return
+    for path in paths.shipped_checkpoints():
+        checkpoint = load_checkpoint(path, device=name, execution=execution)
+        backend = checkpoint.backend(checkpoint.card.query_view)
+        taken = execution in ("auto", backend.name)
+        fix = f'Set "execution" to "auto" in {settings_file()}.'
+        more = () if taken else ("note", fix)
+        yield Finding(area, checkpoint.card.title, backend.reason, *more)
+    for other in ("openvino", "compile", "half"):
+        if why := unavailable(other, name):
+            yield Finding(area, other, f"not on offer: {why}")
 
 
 def _projections() -> Iterator[Finding]:

@@ -46,7 +46,8 @@ class Shelf:
     """Loads each thing once and lets go of what was not used for longest.
 
     ``cache`` is the folder for previews and heatmaps; its files may vanish at any time.
-    With ``max_descriptors=0`` every query is described anew.
+    ``execution`` is one of backends.CHOICES. With ``max_descriptors=0`` every query is described
+    anew.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class Shelf:
         device: str = "auto",
         cache: Path | None = None,
         *,
+        execution: str = "eager",
         max_descriptors: int = MAX_DESCRIPTORS,
         max_cache_bytes: int = MAX_CACHE_BYTES,
     ) -> None:
         self.cache = cache if cache is not None else paths.cache_dir() / "pictures"
         self.seconds_per_picture: dict[str, float] = {}  # by checkpoint: how long describing takes
         self.device = device
+        self._execution = execution
         self._max_cache_bytes = max_cache_bytes
         self._checkpoints: _Recent[FileKey, Checkpoint] = _Recent(MAX_CHECKPOINTS)
         self._galleries: _Recent[FileKey, Gallery] = _Recent(MAX_GALLERIES)
@@ -72,7 +75,7 @@ class Shelf:
     def checkpoint(self, path: Path) -> Checkpoint:
         """Loaded, on its device; again if the file has changed. Raises UserError."""
         key = file_key(path) if path.is_file() else (path, 0, 0)
-        return self._checkpoints.get(key, lambda: load_checkpoint(path, device=self.device))
+        return self._checkpoints.get(key, lambda: self._load(path))
 
     def object_checkpoint(self, path: Path) -> ObjectCheckpoint:
         """As ``checkpoint``, of the networks that find clicked objects."""
@@ -82,6 +85,9 @@ class Shelf:
     def query(self, path: Path) -> Query:
         """Decoded; again if the file has changed. Raises UserError."""
         return self._queries.get(file_key(path), lambda: read_query(path))
+
+    def _load(self, path: Path) -> Checkpoint:
+        return load_checkpoint(path, device=self.device, execution=self._execution)
 
     def gallery(self, path: Path) -> Gallery:
         """Opened and verified; again if its manifest has changed. Raises UserError."""

@@ -104,16 +104,22 @@ class _Inbox:
             return self._interactive.popleft() if self._interactive else None
 
 
-def serve(conn: Connection, device: str = "auto", answer: Answer | None = None) -> None:
+def serve(
+    conn: Connection,
+    device: str = "auto",
+    answer: Answer | None = None,
+    execution: str = "auto",
+) -> None:
     """Answer requests from ``conn`` until its other end closes. Each ends in one Outcome.
 
+    ``device`` and ``execution`` as in the settings.
     ``answer`` takes the place of the real engine in tests.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C in a terminal is the window's affair
     inbox = _Inbox()
     threading.Thread(target=_listen, args=(conn, inbox), daemon=True).start()
-    answer = answer or _Engine(device).answer
+    answer = answer or _Engine(device, execution).answer
     while (item := inbox.take()) is not None:
         _do(item, conn, inbox, answer)
 
@@ -167,8 +173,8 @@ def run(request: Request, report: Report, answer: Answer) -> Outcome:
 class _Engine:
     """The real answers, with what they share: loaded checkpoints and open galleries."""
 
-    def __init__(self, device: str) -> None:
-        self._device = device
+    def __init__(self, device: str, execution: str) -> None:
+        self._device, self._execution = device, execution
         self._shelf: Shelf | None = None
 
     def answer(self, request: Request, report: Report) -> Outcome:
@@ -241,7 +247,8 @@ class _Engine:
             case Doctor():
                 from app.engine.doctor import examine
 
-                return examine(request, device=self._device, report=report)
+                how = self._device, self._execution
+                return examine(request, *how, report=report)
             case ImportCheckpoint():
                 from app.engine.importers import import_checkpoint
 
@@ -251,7 +258,7 @@ class _Engine:
         if self._shelf is None:
             from app.engine.shelf import Shelf
 
-            self._shelf = Shelf(device=self._device)
+            self._shelf = Shelf(device=self._device, execution=self._execution)
         return self._shelf
 
 
@@ -263,7 +270,7 @@ def _warm(request: Warm, shelf: "Shelf") -> Warmed:
     view = checkpoint.card.query_view
     height, width = checkpoint.card.sizes[view]
     checkpoint.describe(np.zeros((1, height, width, 3), np.uint8), view)
-    return Warmed(request.checkpoint, checkpoint.card, checkpoint.device.name)
+    return Warmed(request.checkpoint, checkpoint.card, checkpoint.computed_by)
 
 
 def _open_gallery(request: OpenGallery, shelf: "Shelf") -> GalleryOpened:

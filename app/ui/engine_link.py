@@ -31,10 +31,11 @@ class _Engine:
         self,
         device: str,
         answer: Answer | None,
+        execution: str,
         told: Callable[[Event], None],
         ended: Callable[[int | None], None],
     ) -> None:
-        self._with = (device, answer)
+        self._with = (device, answer, execution)
         self._told, self._ended = told, ended
         self.outbox: SimpleQueue[tuple[int, Request] | Cancel | None] = SimpleQueue()
         self._wake_reader, self._wake = multiprocessing.Pipe(duplex=False)
@@ -99,12 +100,13 @@ class EngineLink(QObject):
         self,
         device: str = "auto",
         *,
+        execution: str = "auto",
         answer: Answer | None = None,
         parent: QObject | None = None,
     ) -> None:
         """``answer`` takes the place of the real engine in tests; a function of a module."""
         super().__init__(parent)
-        self._device, self._answer = device, answer
+        self._with = (device, answer, execution)
         self._received.connect(self._on_received)
         self._closed.connect(self._on_closed)
         self._ids = itertools.count(1)
@@ -153,7 +155,7 @@ class EngineLink(QObject):
         def ended(code: int | None) -> None:
             _emit(self._closed, mine, code)
 
-        return _Engine(self._device, self._answer, told, ended)
+        return _Engine(*self._with, told, ended)
 
     @Slot(int, object)
     def _on_received(self, generation: int, event: Event) -> None:

@@ -36,7 +36,7 @@ def run(argv: list[str]) -> int:
     app = _application()
     handler, no_log = start_log()
     settings, bad = (Settings(), ()) if args.safe else load_settings()
-    link = EngineLink(settings.device)
+    link = EngineLink(settings.device, execution=settings.execution)
     rooms = make_rooms(link, settings)
     apply_theme(app, settings.theme)
     layout = QSettings(str(config_dir() / "window.ini"), QSettings.Format.IniFormat)

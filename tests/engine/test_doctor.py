@@ -51,7 +51,7 @@ def test_nothing_prevents_work_here_and_every_area_is_looked_at(home):
     assert [f for f in diagnosis.findings if f.severity == "problem"] == []
     assert diagnosis.is_well
     areas = [finding.area for finding in diagnosis.findings]
-    assert len(dict.fromkeys(areas)) == len(told) == 7
+    assert len(dict.fromkeys(areas)) == len(told) == 8
     by_name = {finding.name: finding.words for finding in diagnosis.findings}
     assert by_name["Python"] == ".".join(map(str, sys.version_info[:3]))
     assert "tiles" in by_name["demo/street"]
@@ -63,7 +63,7 @@ def test_a_look_that_fails_is_a_finding_and_the_others_still_run(home, monkeypat
         yield WELL
         raise ImportError("libtorch_cpu.so: cannot open shared object file")
 
-    for name in ("_resources", "_projections", "_device"):
+    for name in ("_resources", "_projections", "_device", "_execution"):
         monkeypatch.setattr(doctor, name, lambda *_: iter(()))
     monkeypatch.setattr(doctor, "_versions", broken)
     diagnosis = diagnose()
@@ -74,7 +74,7 @@ def test_a_look_that_fails_is_a_finding_and_the_others_still_run(home, monkeypat
 
 
 def test_a_bundle_is_packed_only_when_asked_for(home, monkeypatch):
-    monkeypatch.setattr(doctor, "diagnose", lambda **_: Diagnosis((WELL,)))
+    monkeypatch.setattr(doctor, "diagnose", lambda *_, **__: Diagnosis((WELL,)))
     assert examine(Doctor()).bundle is None
     assert examine(Doctor(bundle=home / "b.zip")).bundle == home / "b.zip"
     assert zipfile.is_zipfile(home / "b.zip")
