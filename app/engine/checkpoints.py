@@ -166,9 +166,7 @@ def rewrite_card(path: Path, card: Card) -> None:
     _write(path, tensors, card)
 
 
-def load_checkpoint(
-    path: Path, *, device: str = "auto", execution: str = "eager"
-) -> Checkpoint:
+def load_checkpoint(path: Path, *, device: str = "auto", execution: str = "eager") -> Checkpoint:
     """A checkpoint for locating photos; one of another task is refused.
 
     ``execution`` is one of backends.CHOICES.
