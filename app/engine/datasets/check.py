@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from app.engine.datasets.layout import ObjectData, RetrievalData
+from app.engine.datasets.looks import SIDE, Looks, look_of
 from app.engine.datasets.nearness import near_count
 from app.errors import UserError
 from app.geo import LatLon
@@ -28,7 +28,6 @@ Data = RetrievalData | ObjectData
 Role = str  # "query", "satellite"
 
 NEAR_M = 40.0  # where the size of the satellite pictures is not known
-HASH_SIDE = 8
 MOST_LISTED = 20
 _AHEAD = 64  # pictures that are read ahead for each thread
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, EOFError, UnidentifiedImageError)
@@ -55,7 +54,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """Pictures that are the same file, byte for byte, or that look the same at 9 x 8 pixels."""
+    """Pictures that are the same file, byte for byte, or that look the same."""
 
     pictures: tuple[str, ...]
     exact: bool
@@ -108,7 +107,7 @@ class _Seen:
     """One picture, read."""
 
     digest: bytes
-    look: int  # difference hash; 0 where the picture is too even to tell
+    look: bytes  # see ``looks``; nothing where the picture is too even to tell
     size: tuple[int, int]  # height, width
     problem: str
 
@@ -248,45 +247,37 @@ def _look(path: Path) -> _Seen:
     try:
         content = path.read_bytes()
     except OSError as error:
-        return _Seen(b"", 0, (0, 0), error.strerror or "cannot be read")
+        return _Seen(b"", b"", (0, 0), error.strerror or "cannot be read")
     digest = hashlib.blake2b(content, digest_size=16).digest()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd tags in pictures that decode well
         try:
             image = Image.open(io.BytesIO(content))
             width, height = image.size
-            image.draft("L", (4 * HASH_SIDE, 4 * HASH_SIDE))
-            small = image.convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX)
+            image.draft("L", (4 * SIDE, 4 * SIDE))
+            look = look_of(image)
         except (*_BROKEN, Image.DecompressionBombError) as error:
-            return _Seen(digest, 0, (0, 0), str(error).partition("\n")[0] or "is damaged")
-    return _Seen(digest, _difference_hash(np.asarray(small, dtype=np.int16)), (height, width), "")
-
-
-def _difference_hash(grey: np.ndarray) -> int:
-    """A bit for each pixel that is brighter than its left neighbour; 0 for an even picture."""
-    steps = np.diff(grey, axis=1)
-    if (np.abs(steps) >= 3).mean() < 0.25:
-        return 0
-    return int.from_bytes(np.packbits(steps > 0).tobytes())
+            return _Seen(digest, b"", (0, 0), str(error).partition("\n")[0] or "is damaged")
+    return _Seen(digest, look, (height, width), "")
 
 
 def _groups(data: Data, seen: Mapping[Path, _Seen]) -> tuple[list[Same], list[Same]]:
-    by_digest: dict[bytes, list[Path]] = {}
-    by_look: dict[tuple[int, tuple[int, int]], list[Path]] = {}
+    """Of equal files, and of files that look alike, where the first of equal ones stands for all."""
+    equal: dict[bytes, list[Path]] = {}
+    alike: dict[Path, list[Path]] = {}
+    looks = Looks()
     for path, one in seen.items():
         if one.problem:
             continue
-        by_digest.setdefault(one.digest, []).append(path)
-        if one.look and len(by_digest[one.digest]) == 1:
-            by_look.setdefault((one.look, one.size), []).append(path)
-    return tuple(  # type: ignore[return-value]  # a pair of lists
-        [
-            Same(tuple(_name(data, path) for path in paths), exact)
-            for paths in groups
-            if len(paths) > 1
-        ]
-        for groups, exact in ((by_digest.values(), True), (by_look.values(), False))
-    )
+        copies = equal.setdefault(one.digest, [])
+        copies.append(path)
+        if len(copies) == 1:
+            alike.setdefault(looks.add(path, one.look), []).append(path)
+
+    def told(groups: Iterable[list[Path]], exact: bool) -> list[Same]:
+        return [Same(tuple(_name(data, p) for p in g), exact) for g in groups if len(g) > 1]
+
+    return told(equal.values(), True), told(alike.values(), False)
 
 
 def _sizes(roles: Mapping[Path, Role], seen: Mapping[Path, _Seen]) -> tuple[Size, ...]:
@@ -340,8 +331,10 @@ def _between(
     if equal:
         examples = tuple(_name(data, path) for path in islice(equal, 3))
         yield Leak("picture", names, len(equal), len(others), examples)
-    looks = {(seen[p].look, seen[p].size) for p in _pictures(first) if seen[p].look}
-    alike = [p for p in others if p not in equal and (seen[p].look, seen[p].size) in looks]
+    looks = Looks()
+    for path in dict.fromkeys(_pictures(first)):
+        looks.add(path, seen[path].look)
+    alike = [p for p in others if p not in equal and looks.find(seen[p].look) is not None]
     if alike:
         examples = tuple(_name(data, path) for path in alike[:3])
         yield Leak("look", names, len(alike), len(others), examples)

@@ -14,7 +14,7 @@ from app.engine.datasets.pairs import Pair, decoded, resized
 from app.engine.framing import frame_query
 from app.errors import UserError
 
-Picture = UInt8[np.ndarray, "h w 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]
 
 CELL = 224  # height of a picture; a panorama is twice as wide
 GAP = 8
