@@ -9,7 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from app import cli_evaluate, cli_objects, cli_train
+from app import cli_evaluate, cli_objects, cli_pairs, cli_train
 from app.card import Card, read_card
 from app.cli_parser import make_parser
 from app.manifest import read_manifest
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from app.engine.shelf import Shelf
 
 COMMANDS = (
-    "locate", "object", "gallery", "train", "runs", "evaluate", "world", "checkpoint", "doctor",
+    "locate", "object", "gallery", "train", "runs", "evaluate", "pairs", "world", "checkpoint",
+    "doctor",
 )  # fmt: skip
 
 
@@ -291,6 +292,7 @@ ACTS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": partial(cli_train.train_command, _progress),
     **cli_train.ACTS,
     **{name: partial(act, _progress) for name, act in cli_evaluate.ACTS.items()},
+    "pairs": partial(cli_pairs.pairs_command, _progress, _tell_skipped),
     "world": _world,
     "checkpoint info": _checkpoint_info,
     "checkpoint imagenet": _checkpoint_imagenet,

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from app import __version__
 from app.cli_evaluate import add_evaluate
 from app.cli_objects import add_object
+from app.cli_pairs import add_pairs
 from app.cli_train import add_runs, add_train
 from app.engine.import_projects import BY_NAME
 from app.settings import EXECUTIONS
@@ -26,6 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_runs(commands)
     add_evaluate(commands, _count)
+    add_pairs(commands)
     _add_world(commands)
     _add_checkpoint(commands)
     _add_doctor(commands)

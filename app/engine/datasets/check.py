@@ -262,7 +262,7 @@ def _look(path: Path) -> _Seen:
 
 
 def _groups(data: Data, seen: Mapping[Path, _Seen]) -> tuple[list[Same], list[Same]]:
-    """Of equal files, and of files that look alike, where the first of equal ones stands for all."""
+    """Of equal files, and of files that look alike, the first of equal ones for all."""
     equal: dict[bytes, list[Path]] = {}
     alike: dict[Path, list[Path]] = {}
     looks = Looks()
