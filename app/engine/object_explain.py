@@ -96,7 +96,7 @@ def _values(attention: AttentionMap) -> Float32[np.ndarray, "rows columns"]:
 
 
 def _batch(picture: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture))[None]
+    return torch.from_numpy(np.stack([picture]))
 
 
 def _kept(
