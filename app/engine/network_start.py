@@ -21,6 +21,7 @@ from app.models.base import Network
 from app.models.build import create_network, preset_config, spec_of
 from app.train_request import Train
 
+DEFAULT_TILE_M = 80.0  # where neither run, data nor parent say
 CLUSTERED = "clustered"  # anchors that are found from the training boxes
 
 

@@ -22,7 +22,7 @@ from app.engine import machine_memory
 from app.engine.checkpoints import Device, save_checkpoint, to_device
 from app.engine.distributed import Team, joined, synchronised
 from app.engine.learner import Learner, make_learner
-from app.engine.network_start import make_network, read_start
+from app.engine.network_start import Start, make_network, read_start
 from app.engine.run_control import held
 from app.engine.run_state import Progressed, RunState, load_state, save_state
 from app.engine.run_store import RunStore
@@ -82,6 +82,8 @@ def train(run: Train, report: Report = ignore) -> Trained:
 
 def _train(run: Train, team: Team, device: Device, watch: Watch) -> Trained:
     start = read_start(run)
+    if run.imagery is not None:
+        _render_own_area(run, start, team, watch.report)
     task, network = open_task(run, partial(make_network, run, start), team, watch.report)
     recipe = recipe_of(run, data=task.hash, parent=start.parent)
     state = load_state(run.run_dir)
@@ -109,6 +111,14 @@ def _train(run: Train, team: Team, device: Device, watch: Watch) -> Trained:
         task.held_loader(workers=run.workers) as held_loader,
     ):
         return _epochs(loop, loader, held_loader)
+
+
+def _render_own_area(run: Train, start: Start, team: Team, report: Report) -> None:
+    from app.engine.adapting import adapted  # loads rasterio, which other runs can do without
+
+    if team.first:
+        adapted(run, start, report)
+    team.told(0)  # the others wait for it
 
 
 def _go_on(loop: _Loop, state: RunState) -> None:

@@ -39,14 +39,13 @@ from app.engine.distributed import Share, Team
 from app.engine.hard_negatives import most_alike, nearest_on_ground
 from app.engine.held_out import held_out_loader, score_held_out
 from app.engine.held_out_objects import held_out_clicks, score_clicks
+from app.engine.network_start import DEFAULT_TILE_M
 from app.engine.sampling import PlaceBatches
 from app.errors import UserError
 from app.messages import Report
 from app.models.base import Network, PairBatch, RetrievalNetwork
 from app.models.object_base import ClickBatch, ObjectNetwork
 from app.train_request import Train
-
-DEFAULT_TILE_M = 80.0
 
 Loader = AbstractContextManager["DataLoader[Any]"]
 Figures = Mapping[str, float]

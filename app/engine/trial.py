@@ -1,11 +1,14 @@
 """Before a run: what it would need of memory and time, and what its pairs look like."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -46,6 +49,34 @@ MARK = (255, 0, 200)  # of click and box
 def estimate(run: Train, report: Report = ignore) -> TrainingEstimate:
     """Do two updates and throw them away. Nothing is written."""
     device = choose_device(run.device)
+    with _own_views(run, report) as (tried_run, share):
+        tried = _try(tried_run, device, report)
+    return replace(
+        tried,
+        pairs=round(tried.pairs / share),
+        held_out=round(tried.held_out / share),
+        steps_per_epoch=math.ceil(tried.steps_per_epoch / share),
+        seconds_per_epoch=tried.seconds_per_epoch / share,
+        seconds_total=tried.seconds_total / share,
+    )
+
+
+@contextmanager
+def _own_views(run: Train, report: Report) -> Iterator[tuple[Train, float]]:
+    """The run itself, or on a few views of one's own area, and what share of them these are."""
+    if run.imagery is None:
+        yield run, 1.0
+        return
+    from app.engine.adapting import adapted  # loads rasterio, which other runs can do without
+
+    views = min(run.views, max(24, 3 * run.batch_size))
+    with TemporaryDirectory(prefix="skyfix-") as folder:
+        few = replace(run, data=Path(folder) / "pairs", views=views)
+        adapted(few, read_start(few), report)
+        yield few, views / run.views
+
+
+def _try(run: Train, device: Device, report: Report) -> TrainingEstimate:
     with torch.random.fork_rng(devices=[] if device.name == "cpu" else [device.name]):
         torch.manual_seed(run.seed)
         task, network = _opened(run, report)
@@ -85,16 +116,21 @@ def estimate(run: Train, report: Report = ignore) -> TrainingEstimate:
 def preview(request: PreviewTraining, report: Report = ignore) -> TrainingPreview:
     """Training pairs as the network gets them: a query above, its satellite picture below."""
     run = replace(request.run, batch_size=request.count, negatives="none", accumulate=1)
+    with _own_views(run, report) as (shown, _):
+        return _draw(shown, request.picture, report)
+
+
+def _draw(run: Train, picture: Path, report: Report) -> TrainingPreview:
     device = Device("cpu", "for the preview")
     task, network = _opened(run, report)
     with task.loader(workers=0, pinned=False) as loader:
         for pictures in loader:
             columns = _columns(network, _good(pictures), device, run.seed)
             sheet = _sheet(columns)
-            ending = request.picture.suffix or ".png"
+            ending = picture.suffix or ".png"
             _, code = cv2.imencode(ending, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-            write_whole(request.picture, code.tobytes())
-            return TrainingPreview(request.picture, len(columns))
+            write_whole(picture, code.tobytes())
+            return TrainingPreview(picture, len(columns))
     raise UserError(f"{run.data} has too few places", "Preview fewer pairs, or choose other data.")
 
 
