@@ -13,7 +13,15 @@ from app.models.backbone import pooled_backbone
 from app.models.base import PairBatch
 from app.models.geoviewmatch import PRESETS, Aggregation, GeoViewMatch, build
 from app.models.losses import soft_margin_triplet
-from app.models.strong_weak import StrongLook, blurred, luma, quarter_turned, rolled, strong_look
+from app.models.strong_weak import (
+    TO_YIQ,
+    StrongLook,
+    blurred,
+    luma,
+    quarter_turned,
+    rolled,
+    strong_look,
+)
 from app.models.swin import SwinV2, WindowAttention
 
 PAPER = PRESETS["paper-cvusa-cvact"]
@@ -211,6 +219,33 @@ def test_attention_received_is_the_mean_of_the_weights_mapped_back(shift):
     assert float(received.sum().detach()) == pytest.approx(2)
 
 
+def test_cosines_are_scaled_by_at_most_100():
+    attention = shaken(WindowAttention(8, 2, grid=(4, 4), window=4, shift=(0, 0)))
+    x = torch.randn(1, 4, 4, 8)
+    outs = []
+    with torch.inference_mode():
+        for scale in (50.0, 100.0, 1000.0):
+            attention.logit_scale.fill_(math.log(scale))
+            outs.append(attention(x))
+    torch.testing.assert_close(outs[1], outs[2])
+    assert not torch.allclose(outs[0], outs[1])
+
+
+def test_branches_are_left_out_more_often_the_deeper_they_are():
+    net = build({**SMALL, "drop_path": 0.3})
+    for trunk in (net.query_net.trunk, net.satellite_net.trunk):
+        rates = [block.drop_path.rate for stage in trunk.layers for block in stage.blocks]
+        assert rates == pytest.approx([0.3 * i / (len(rates) - 1) for i in range(len(rates))])
+    assert meta().config.drop_path == 0.2
+
+
+def test_a_fresh_block_passes_its_map_on():
+    trunk = build(SMALL).eval().satellite_net.trunk
+    x = torch.randn(1, 16, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(trunk.layers[0].blocks[0](x), x)
+
+
 def test_sizes_that_windows_do_not_tile_are_refused():
     with pytest.raises(UserError, match="200 x 200"):
         build({**PRESETS["tiny-drone"], "satellite_size": (200, 200)})
@@ -232,6 +267,34 @@ def test_the_aggregation_is_the_papers_products(pooling, activation):
         mask = hidden @ fa.weight2[n] + fa.bias2[n]
         want += [sum(mask[t] * x[0, t, c] for t in range(6)) for c in range(5)]
     torch.testing.assert_close(fa(x)[0], torch.stack(want), atol=1e-5, rtol=1e-5)
+
+
+def test_fresh_aggregations_begin_as_even_sums():
+    fa = Aggregation(64, 3, pooling="max", activation=False)
+    with torch.inference_mode():
+        masks = fa.masks(torch.rand(2, 64, 5))
+    torch.testing.assert_close(masks.mean(), torch.tensor(0.1), atol=0.02, rtol=0)
+    assert masks.std() < 0.05
+
+
+@pytest.mark.parametrize("normalise", ["whole", "each"])
+def test_a_descriptor_is_the_parts_finer_first_made_unit_as_a_whole_or_each(normalise):
+    net = shaken(build({**SMALL, "normalise": normalise})).eval()
+    image = pictures(net, "satellite", n=2)
+    with torch.inference_mode():
+        got = net.describe(image, "satellite")
+        trunk = net.satellite_net.trunk
+        *maps, last = trunk(image)
+        fine, coarse = (
+            net.satellite_net.aggregations[name](x.flatten(1, 2))
+            for name, x in (("f3", maps[2]), ("f4", trunk.norm(last)))
+        )
+    if normalise == "each":
+        fine, coarse = F.normalize(fine, dim=1), F.normalize(coarse, dim=1)
+    want = torch.cat((fine, coarse), dim=1)
+    torch.testing.assert_close(got, want / want.norm(dim=1, keepdim=True))
+    lengths = got.split((fine.shape[1], coarse.shape[1]), dim=1)[0].norm(dim=1)
+    assert torch.allclose(lengths, torch.full((2,), 0.5**0.5)) == (normalise == "each")
 
 
 # --- augmentation
@@ -288,6 +351,33 @@ def test_brightness_contrast_and_saturation_scale_what_they_name():
         assert 1.15 < factor.max() <= 1.3
 
 
+def test_hue_turns_the_two_axes_of_colour_and_leaves_luma():
+    images = torch.rand(32, 3, 8, 8) * 0.2 + 0.4
+    look = StrongLook(jitter=(0.0, 0.0, 0.0, 0.1), chances=(1.0, 0.0, 0.0))
+    out = strong_look(images, look, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(luma(out), luma(images), atol=1e-3, rtol=0)
+    before, after = (
+        torch.view_as_complex(
+            torch.einsum("ij,bjhw->bhwi", torch.tensor(TO_YIQ)[1:], x).contiguous()
+        )
+        for x in (images, out)
+    )
+    turn = (after * before.conj()).sum(dim=(1, 2))
+    circles = turn.angle() / (2 * math.pi)
+    torch.testing.assert_close(turn.abs(), before.abs().square().sum(dim=(1, 2)), rtol=0.01, atol=0)
+    assert -0.101 < circles.min() < -0.06
+    assert 0.06 < circles.max() < 0.101
+
+
+def test_the_strong_look_blurs_as_many_as_its_chance_says():
+    images = torch.rand(64, 3, 16, 16)
+    look = StrongLook(chances=(0.0, 0.0, 0.5), sigma=(1.0, 1.5))
+    out = strong_look(images, look, generator=torch.Generator().manual_seed(0))
+    smooth = out.std(dim=(1, 2, 3)) < 0.6 * images.std(dim=(1, 2, 3))
+    same = (out - images).abs().amax(dim=(1, 2, 3)) < 1e-3
+    assert 20 <= int(smooth.sum()) == 64 - int(same.sum()) <= 44
+
+
 def test_a_blur_is_a_gaussian_of_each_pictures_sigma():
     point = torch.zeros(2, 3, 21, 21)
     point[..., 10, 10] = 1
@@ -318,6 +408,22 @@ def test_a_batch_is_turned_as_a_whole_pair_and_its_strong_picture_altered_in_pla
     unturned = literal.augment(plain, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(unturned.satellite_strong, inside, atol=1e-3, rtol=0)
     assert torch.equal(unturned.satellite, turned.satellite)
+
+
+def test_a_drones_picture_is_turned_where_a_panorama_is_rolled():
+    changes = {"query_view": "drone", "query_size": (64, 64), "query_turn": "rotate"}
+    net = build({**SMALL, **changes, "turns": (3,)})
+    plain = PairBatch(torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 64), torch.arange(2))
+    turned = net.augment(plain, generator=torch.Generator().manual_seed(0))
+    threes = torch.full((2,), 3)
+    assert torch.equal(turned.query, quarter_turned(plain.query, threes))
+    assert torch.equal(turned.satellite, quarter_turned(plain.satellite, threes))
+
+
+def test_the_strong_look_is_the_configs():
+    look = StrongLook(jitter=(0.1, 0.2, 0.3, 0.05), chances=(0.5, 0.6, 0.7), sigma=(1.0, 1.5))
+    fields = {"jitter": look.jitter, "chances": look.chances, "sigma": look.sigma}
+    assert build({**SMALL, **fields}).look == look
 
 
 def test_chance_is_the_generators_alone_and_none_without_contrastive_learning():
@@ -367,7 +473,9 @@ def test_a_batch_of_one_place_gives_zero_and_finite_gradients():
 
 
 def test_the_loss_weighs_the_contrastive_and_both_retrieval_terms():
-    net = build(SMALL).eval()
+    # Other numbers than the paper's, of which two are equal.
+    changes = {"loss_weights": (0.5, 0.3, 0.2), "alpha": 4.0}
+    net = build({**SMALL, **changes}).eval()
     pairs = net.augment(batch(net), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         query = net.describe(pairs.query, "street")
@@ -375,19 +483,30 @@ def test_the_loss_weighs_the_contrastive_and_both_retrieval_terms():
             net.describe(x, "satellite") for x in (pairs.satellite_strong, pairs.satellite)
         )
         terms = [
-            soft_margin_triplet(a, b, pairs.place, alpha=10)
+            soft_margin_triplet(a, b, pairs.place, alpha=4)
             for a, b in (
                 (net.projection(strong), net.projection(weak)),
                 (query, strong),
                 (query, weak),
             )
         ]
-        want = 0.5 * terms[0] + 0.25 * terms[1] + 0.25 * terms[2]
+        want = 0.5 * terms[0] + 0.3 * terms[1] + 0.2 * terms[2]
         torch.testing.assert_close(net.loss(pairs), want)
-        alone = build({**SMALL, "contrastive": False}).eval()
+        alone = build({**SMALL, **changes, "contrastive": False}).eval()
         alone.load_state_dict(net.state_dict(), strict=False)
         torch.testing.assert_close(alone.loss(pairs), terms[2])
     assert len({round(float(t), 6) for t in terms}) == 3
+    assert build(SMALL).config.loss_weights == (0.5, 0.25, 0.25)
+
+
+def test_the_projection_is_two_layers_with_a_rectifier_between():
+    head = shaken(build(SMALL).projection)
+    x = torch.randn(3, head[0].in_features)
+    with torch.inference_mode():
+        hidden = F.linear(x, head[0].weight, head[0].bias)
+        want = F.linear(hidden.clamp(min=0), head[-1].weight, head[-1].bias)
+        torch.testing.assert_close(head(x), want)
+    assert (hidden < 0).any()
 
 
 @pytest.mark.parametrize(
@@ -438,7 +557,14 @@ def test_contributions_sum_to_the_length_of_their_stages_part():
             share = shown[f"contribution to the descriptor, stage {stage}"]
             assert share.shape[1:] == x.shape[1:3]
             torch.testing.assert_close(share.sum(), length, rtol=1e-4, atol=1e-4)
+        final = trunk.layers[-1].blocks[-1].attn
+        x = trunk.layers[-1].downsample(maps[2])
+        for block in list(trunk.layers[-1].blocks)[:-1]:
+            x = block(x)
+        received = final.received(x)
     windows = shown["attention received in the last block"]
+    torch.testing.assert_close(windows, received)
+    assert received.std() > 1e-4
     assert float(windows.sum()) == pytest.approx(1)
     assert next(iter(shown)) == "contribution to the descriptor, stage 4"
     assert len(shown) == 7

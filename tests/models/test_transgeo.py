@@ -120,6 +120,18 @@ def test_the_loss_is_that_of_the_published_code_with_20_on_cosines():
     assert float(got) == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
+def test_the_loss_goes_by_the_configs_alpha_and_by_place():
+    net = build({**SMALL, "alpha": 4.0}).eval()
+    query, satellite = torch.randn(4, 3, 32, 128), torch.randn(4, 3, 64, 64)
+    place = torch.tensor([0, 1, 2, 1])
+    with torch.inference_mode():
+        got = net.loss(PairBatch(query, satellite, place))
+        q, s = net.describe(query, "street"), net.describe(satellite, "satellite")
+        want = soft_margin_triplet(q, s, place, alpha=4)
+        assert not torch.allclose(want, soft_margin_triplet(q, s, torch.arange(4), alpha=4))
+    torch.testing.assert_close(got, want)
+
+
 def test_every_parameter_gets_a_gradient():
     net = build(SMALL)
     h, w = net.config.query_size
@@ -127,6 +139,39 @@ def test_every_parameter_gets_a_gradient():
         PairBatch(torch.randn(3, 3, h, w), torch.randn(3, 3, 64, 64), torch.arange(3))
     ).backward()
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+# --- training
+
+
+def test_branches_are_left_out_more_often_the_deeper_they_are():
+    net = build({**SMALL, "depth": 3, "drop_path": 0.4})
+    for trunk in (net.query_net, net.reference_net):
+        assert [b.drop_path.rate for b in trunk.blocks] == pytest.approx([0, 0.2, 0.4])
+
+
+def test_each_branch_of_a_block_is_left_out_by_itself():
+    net = build({**SMALL, "drop_path": 0.5}).train()
+    block = net.query_net.blocks[-1]
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    x = torch.randn(1, 5, 32).expand(200, -1, -1)
+    with torch.inference_mode():
+        outs = block(x)
+    # Both, one of the two, or none; the last leaves the tokens as they came.
+    assert len(outs.flatten(1)[:, 0].round(decimals=3).unique()) == 4
+    assert (outs == x).all(dim=(1, 2)).any()
+
+
+def test_fresh_tokens_and_places_differ_a_little():
+    net = build(SMALL).query_net
+    for parameter in (net.cls_token, net.dist_token, net.pos_embed):
+        assert 0.01 < float(parameter.detach().std()) < 0.03
+
+
+def test_the_hidden_layer_is_as_wide_as_the_ratio_says():
+    net = build({**SMALL, "mlp_ratio": 2.5})
+    assert {b.mlp.fc1.out_features for b in net.query_net.blocks} == {80}
 
 
 # --- use
@@ -172,6 +217,18 @@ def test_its_maps_are_the_two_tokens_attention_in_the_last_block():
     for token, one in enumerate(maps):
         assert one.values.shape == (1, 2, 8)
         torch.testing.assert_close(one.values[0].flatten(), want[token, 2:], atol=1e-5, rtol=1e-4)
+
+
+def test_each_views_maps_are_its_own_networks():
+    net = build({**SMALL, "query_size": (64, 64)}).eval()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    picture = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        for view, trunk in (("street", net.query_net), ("satellite", net.reference_net)):
+            want = trunk.last_attention(picture)
+            got = torch.stack([m.values for m in net.explain(picture, view)], dim=1)
+            torch.testing.assert_close(got, want)
 
 
 def test_pictures_smaller_than_a_patch_are_refused():
