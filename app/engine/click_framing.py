@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 
 from app.messages import PhotoKind
 
+INSIDE = 0.05  # share of the frame's height that lies above and below a panorama's click
 SAME_SHAPE = 1.02  # shapes that differ by less are squeezed into each other
 
 
@@ -54,9 +55,10 @@ def frame_click(
 ) -> ClickFrame:
     """The frame for a click (x, y in pixels of the photo); sizes are (height, width).
 
-    A photo of another shape than the input loses what is furthest from the click. A panorama
-    that is a strip of the sphere is given rows above and below, as many on either side: so its
-    horizon lies where the network has learnt it.
+    A photo of another shape than the input loses what is furthest from the click. A panorama's
+    horizon lies where the network has learnt it, in the middle: a strip of the sphere is given
+    rows above and below, as many on either side; of one with more rows than the input shows the
+    middle ones are taken, and others only as far as the click needs them.
     """
     height, width = photo_size
     wider = width / height / (size[1] / size[0])
@@ -67,6 +69,10 @@ def frame_click(
         return ClickFrame(0, -((rows - height) // 2), width, rows, size)
     part_w = width if wider < 1 else max(1, round(height * size[1] / size[0]))
     part_h = height if wider > 1 else max(1, round(width * size[0] / size[1]))
+    wanted = click[1] - part_h / 2
+    if kind == "panorama":
+        middle = (height - part_h) / 2
+        wanted = min(max(middle, click[1] - (1 - INSIDE) * part_h), click[1] - INSIDE * part_h)
     left = min(max(round(click[0] - part_w / 2), 0), width - part_w)
-    top = min(max(round(click[1] - part_h / 2), 0), height - part_h)
+    top = min(max(round(wanted), 0), height - part_h)
     return ClickFrame(left, top, part_w, part_h, size)

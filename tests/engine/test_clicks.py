@@ -226,3 +226,11 @@ def test_a_strip_of_the_sphere_keeps_its_horizon_in_the_middle():
     assert (framed[:31] > 150).all()
     assert (framed[33:] < 50).all()
     assert frame.to_input(5.0, 50.0)[1] == pytest.approx(32)
+
+
+@pytest.mark.parametrize(("click_y", "top"), [(128.0, 64), (100.0, 64), (180.0, 64), (20.0, 14)])
+def test_a_whole_spheres_horizon_moves_only_as_far_as_the_click_needs(click_y, top):
+    frame = frame_click((256, 512), (100.0, click_y), kind="panorama", size=(96, 384))
+    assert (frame.left, frame.top, frame.width, frame.height) == (0, top, 512, 128)
+    assert 0 < frame.to_input(100.0, click_y)[1] < 96
+    assert frame_click((256, 512), (100.0, 255.9), kind="panorama", size=(96, 384)).top == 128
