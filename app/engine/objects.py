@@ -334,3 +334,15 @@ def _notes(job: _Job, cuts: Sequence[Cut]) -> tuple[str, ...]:
         if not cut.valid.all()
     ]
     return tuple(dict.fromkeys(notes))
+
+
+@torch.inference_mode()
+def warm_up(checkpoint: ObjectCheckpoint) -> None:
+    """Put blank pictures through the network, so that lazy set-up is over at the first click."""
+    network, view = checkpoint.network, checkpoint.card.query_view
+    blank = [
+        torch.zeros(1, 3, *network.input_size(side), device=checkpoint.device.name)
+        for side in (view, "satellite")
+    ]
+    query = network.encode_query(blank[0], torch.ones(1, 2, device=checkpoint.device.name))
+    network.find(query, network.encode_satellite(blank[1]))

@@ -266,6 +266,14 @@ def _warm(request: Warm, shelf: "Shelf") -> Warmed:
     """Load the checkpoint and describe one blank picture, so that lazy set-up is over."""
     import numpy as np
 
+    from app.card import read_card
+
+    if read_card(request.checkpoint).task == "object":
+        from app.engine.objects import warm_up
+
+        finder = shelf.object_checkpoint(request.checkpoint)
+        warm_up(finder)
+        return Warmed(request.checkpoint, finder.card, finder.device.name)
     checkpoint = shelf.checkpoint(request.checkpoint)
     view = checkpoint.card.query_view
     height, width = checkpoint.card.sizes[view]
