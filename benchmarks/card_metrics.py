@@ -1,0 +1,125 @@
+"""Measure the shipped checkpoints again on what their cards name, and print both figures.
+
+    python -m benchmarks.card_metrics [CHECKPOINT ...] [--pairs 150] [--keep FOLDER]
+
+A card says "procedural cities 900 and 901 (drone), val pairs, heading unknown (12 turns)": these
+cities are rendered again by their seeds, with as many pairs each as the cards were measured on
+(``--pairs``), and evaluated as the card says. Peers in the same table: chance, and what the card
+claims. Exits with 1 if a figure of a card lies outside the 95 % interval of its new measurement.
+"""
+
+import argparse
+import re
+import sys
+import tempfile
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.card import Metric, View, read_card
+from app.engine.evaluation import Headings
+from app.engine.evaluation_run import evaluate
+from app.engine.shelf import Shelf
+from app.engine.world import write_pairs
+from app.messages import Evaluate
+from app.paths import shipped_checkpoints
+from app.results import EvaluationResult
+
+PAIRS = 150  # of each city that the shipped cards were measured on
+NAMES = {"median_m": "median error"}  # of the card's figures that a result calls otherwise
+TOLD = re.compile(
+    r"procedural cities (?P<seeds>[\d, and]+) \((?P<view>drone|street)\), val pairs, "
+    r"heading (?P<heading>known|unknown)(?: \((?P<turns>\d+) turns\))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a card's words ask to render and to measure."""
+
+    seeds: tuple[int, ...]
+    view: View
+    headings: Headings
+    turns: int | None
+
+
+def said(words: str) -> Said | None:
+    """None: not of procedural cities, so not to be rendered again."""
+    match = TOLD.fullmatch(words)
+    if match is None:
+        return None
+    seeds = tuple(int(number) for number in re.findall(r"\d+", match["seeds"]))
+    return Said(
+        seeds,
+        "drone" if match["view"] == "drone" else "street",
+        "known" if match["heading"] == "known" else "unknown",
+        int(match["turns"]) if match["turns"] else None,
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("checkpoints", nargs="*", type=Path, help="(the shipped ones)")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="of each city (150)")
+    parser.add_argument("--keep", type=Path, help="folder for cities and descriptors (thrown away)")
+    args = parser.parse_args()
+    wrong = 0
+    scratch = nullcontext(str(args.keep)) if args.keep else tempfile.TemporaryDirectory()
+    with scratch as name:
+        folder = Path(name)
+        for path in args.checkpoints or shipped_checkpoints():
+            card = read_card(path)
+            told: dict[str, list[Metric]] = {}
+            for metric in card.metrics:
+                told.setdefault(metric.data, []).append(metric)
+            for words, metrics in told.items():
+                asked = said(words)
+                if asked is None:
+                    print(f"{path.name}: {words} cannot be rendered; left out")
+                    continue
+                print(f"{card.title}: {words}", flush=True)
+                wrong += _compare(metrics, _measured(path, asked, args.pairs, folder))
+    return 1 if wrong else 0
+
+
+def _measured(path: Path, asked: Said, pairs: int, folder: Path) -> EvaluationResult:
+    seeds = "-".join(map(str, asked.seeds))
+    data = folder / f"{asked.view}-{seeds}-{pairs}"
+    if asked.view == "satellite":
+        raise ValueError("satellite pictures are no queries")
+    write_pairs(data, view=asked.view, seeds=asked.seeds, pairs_per_world=pairs, split="val")
+    request = Evaluate(
+        path,
+        data,
+        folder / f"{path.stem}-{asked.headings}",
+        tests=(f"{asked.view} to satellite",),
+        headings=asked.headings,
+        turns=asked.turns,
+    )
+    return evaluate(request, Shelf()).results[0]
+
+
+def _compare(metrics: list[Metric], result: EvaluationResult) -> int:
+    """How many figures of the card lie outside the new interval."""
+    outside = 0
+    print(f"{'':<14}{'card':>9}{'now':>9}   95 % interval      chance   ({result.queries} queries)")
+    for metric in metrics:
+        found = result.measure(NAMES.get(metric.name, metric.name))
+        if found is None:
+            print(f"{metric.name:<14}{metric.value:9.4f}        -   is not measured any more")
+            outside += 1
+            continue
+        # A card that was measured on the same pictures differs by float16 descriptors alone.
+        fits = found.low - 1e-6 <= metric.value <= found.high + 1e-6
+        outside += not fits
+        chance = "" if found.chance is None else f"{found.chance:9.4f}"
+        print(
+            f"{metric.name:<14}{metric.value:9.4f}{found.value:9.4f}   "
+            f"{found.low:.4f} to {found.high:.4f}{chance}{'' if fits else '   OUTSIDE'}",
+            flush=True,
+        )
+    return outside
+
+
+if __name__ == "__main__":
+    sys.exit(main())
