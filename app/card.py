@@ -97,7 +97,7 @@ def read_card(path: Path) -> Card:
     with _opened(path) as file:
         text = _metadata(_header(file, path), path).get(CARD_KEY)
     if not isinstance(text, str):
-        raise UserError(f"{path.name} is not a Skyfix checkpoint: it has no card", _NOT_ONE)
+        raise NoCardError(f"{path.name} is not a Skyfix checkpoint: it has no card", _NOT_ONE)
     return card_from_json(text, name=path.name)
 
 
@@ -122,9 +122,15 @@ def identity_of(path: Path) -> str:
 _NOT_ONE = "Choose a .safetensors file written by Skyfix, or import a published one."
 
 
+class NoCardError(UserError):
+    """A safetensors file of another program."""
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            raise UserError(f"{path} cannot be read: it is no file", "Choose a file.")
         with path.open("rb") as file:
             yield file
     except FileNotFoundError as error:

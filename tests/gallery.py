@@ -18,7 +18,7 @@ from PySide6.QtCore import QCoreApplication, QEvent, QThreadPool
 from PySide6.QtWidgets import QApplication, QWidget
 
 from app.diagnosis import Diagnosis, Doctor, Finding
-from app.messages import BuildGallery, Event, Locate, Problem, Progress
+from app.messages import BuildGallery, Event, ImportCheckpoint, Locate, Problem, Progress
 from app.settings import Settings
 from app.ui.actions import HelpSheet
 from app.ui.build_gallery_dialog import BuildGalleryDialog
@@ -169,6 +169,12 @@ def options(studio: Studio) -> QWidget:
     return it
 
 
+def importing(studio: Studio) -> QWidget | None:
+    file = Path("/data/Sample4Geo/pretrained/university/convnext_base/weights_e1_0.9515.pth")
+    studio.window.importing.ask(ImportCheckpoint(file, project="sample4geo"))
+    return studio.window.importing.dialog
+
+
 def help_sheet(studio: Studio) -> QWidget:
     it = HelpSheet(studio.window)
     it.show()
@@ -207,7 +213,7 @@ STATES: dict[str, Callable[[Studio], QWidget | None]] = {
     f.__name__: f
     for f in (
         start, empty, busy, full, picked, panorama, long_names, failed, dialog, options,
-        help_sheet, doctor, card_popup, gallery_popup,
+        importing, help_sheet, doctor, card_popup, gallery_popup,
     )
 }  # fmt: skip
 

@@ -56,7 +56,7 @@ SAMPLE4GEO = Project(
     "sample4geo",
     "Sample4Geo",
     "sample4geo",
-    "logit_scale beside a timm network under model.",
+    "logit_scale beside a timm network named model",
     (
         Release("paper-cvusa", CVUSA, "R@1 98.68", ("98.6830",)),
         Release("paper-cvusa", CVACT, "R@1 90.81 (CVACT val)", ("90.8149",)),
@@ -96,7 +96,7 @@ MIFT = Project(
     "mift",
     "MIFT",
     "mift",
-    "a CrossFormer (patch_embed.projs) with FSRA's heads under model_1.",
+    "a CrossFormer (patch_embed.projs) with FSRA's heads in model_1",
     (
         Release(
             "paper-university-released",
@@ -111,7 +111,7 @@ FSRA = Project(
     "fsra",
     "FSRA",
     "fsra",
-    "a ViT (model_1.transformer.cls_token) with heads classifier_heat1, ...",
+    "a ViT (model_1.transformer.cls_token) with heads classifier_heat1 and so on",
     (
         Release(
             "paper-university",
@@ -125,7 +125,7 @@ LPN = Project(
     "lpn",
     "LPN",
     "lpn",
-    "ResNets under model_1. to model_3. with heads classifier0, classifier1, ...",
+    "ResNets model_1 to model_3 with heads classifier0, classifier1 and so on",
     (
         Release(
             "paper-university",

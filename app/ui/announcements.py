@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from app.messages import BuildGallery, GalleryBuilt, Problem
+from app.messages import BuildGallery, CheckpointImported, GalleryBuilt, Problem
 from app.ui.library import CheckpointEntry
 from app.ui.notices import Notice, notice_of
 
@@ -69,5 +69,29 @@ def build_stopped_notice(request: BuildGallery, *, resume: Act) -> Notice:
     )
 
 
+def imported_notice(done: CheckpointImported) -> Notice:
+    use = "It is in use now." if done.card.task == "retrieval" else "It finds clicked objects."
+    dropped = f", {len(done.dropped)} that no picture passes through left out" * bool(done.dropped)
+    return Notice(
+        f"{done.card.title} is imported: {done.used} weights, trained on {done.data}",
+        f"Found: {done.found}{dropped}. {use}",
+        "good",
+        "\n".join((str(done.checkpoint), done.found, done.card.notes, *done.dropped)),
+    )
+
+
+def import_failed_notice(problem: Problem, *, again: Act) -> Notice:
+    told = notice_of(problem)
+    return Notice(told.title, told.hint, told.severity, told.report, (("Import as…", again),))
+
+
 def settings_notice(bad: tuple[str, ...]) -> Notice:
     return Notice("Some settings could not be used", " ".join(bad), "warning", "\n".join(bad))
+
+
+def promoted_notice(checkpoint: Path) -> Notice:
+    return Notice(
+        f"{checkpoint.name} is a checkpoint now, and in use",
+        "Galleries that another checkpoint described have to be built again for it.",
+        "good",
+    )

@@ -15,6 +15,7 @@ from PySide6.QtGui import QImage
 
 from app.manifest import MANIFEST_NAME
 from app.paths import data_dir
+from app.ui.library import FOREIGN_ENDINGS
 
 PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
@@ -89,7 +90,7 @@ def _sort_file(path: Path, found: _Sorting) -> None:
     suffix = path.suffix.lower()
     if suffix in PHOTO_SUFFIXES:
         found.photos[path] = None
-    elif suffix == ".safetensors":
+    elif path.name.lower().endswith((".safetensors", *FOREIGN_ENDINGS)):
         found.checkpoints.append(path)
     elif suffix in IMAGERY_SUFFIXES:
         found.skipped.append(f"{path.name}: imagery, not a photo; Gallery > Build takes it")

@@ -123,7 +123,7 @@ def _describe(request: Request) -> tuple[int, str]:
         case PreviewTraining():
             return 2, "Drawing training pairs"
         case ImportCheckpoint():
-            return 2, f"Importing {request.file.name}"
+            return 1, f"Importing {request.file.name}"
         case Warm():
             return 2, f"Loading checkpoint {request.checkpoint.stem}"
         case OpenGallery():

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QThreadPool, Signal, Slot
 
-from app.card import Card, identity_of, read_card
+from app.card import Card, NoCardError, identity_of, read_card
 from app.manifest import MANIFEST_NAME, Manifest, read_manifest
 from app.messages import (
+    CheckpointImported,
     Event,
     GalleryOpened,
+    ImportCheckpoint,
     OpenGallery,
     Problem,
     Progress,
@@ -25,6 +27,8 @@ from app.messages import (
 from app.paths import data_dir, demo, shipped_checkpoints
 from app.ui.session import Engine
 
+FOREIGN_ENDINGS = (".pth", ".pth.tar", ".pt", ".ckpt")  # of published weights, to be imported
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointEntry:
@@ -34,6 +38,7 @@ class CheckpointEntry:
     card: Card | None
     sha256: str = ""  # empty until it is computed
     problem: Problem | None = None
+    foreign: bool = False  # of another program: it can be imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,9 @@ class Library(QObject):
     paired = Signal(object)  # CheckpointEntry put in use because the gallery needs it
     failed = Signal(object)  # Problem
     noted = Signal(str)  # what the engine remarked on opening a gallery
+    foreign = Signal(object)  # ImportCheckpoint of a chosen file that another program wrote
+    imported = Signal(object)  # CheckpointImported
+    import_failed = Signal(object, object)  # ImportCheckpoint, Problem
     _scanned = Signal(object)
 
     def __init__(
@@ -87,6 +95,7 @@ class Library(QObject):
         self._wanted_gallery: Path | None = None
         self._warm_job: int | None = None
         self._open_job: int | None = None
+        self._imports: dict[int, ImportCheckpoint] = {}
         self._pair = False
         self.device = ""
         self._scanned.connect(self._on_scanned)
@@ -147,6 +156,11 @@ class Library(QObject):
         self._pair = checkpoint is None
         self._scan(checkpoint=checkpoint, gallery=gallery)
 
+    def start_import(self, request: ImportCheckpoint) -> None:
+        """What becomes of it is put in use, if it locates photos."""
+        if request not in self._imports.values():
+            self._imports[self._engine.send(request)] = request
+
     def close(self) -> None:
         self._pool.clear()
         self._pool.waitForDone()
@@ -189,8 +203,14 @@ class Library(QObject):
 
     @Slot(object)
     def _on_scanned(self, scan: _Scan) -> None:
-        self._checkpoints, self._galleries = scan.checkpoints, scan.galleries
+        foreign = {entry.path for entry in scan.checkpoints if entry.foreign}
+        self._known_checkpoints = [p for p in self._known_checkpoints if p not in foreign]
+        self._checkpoints = tuple(e for e in scan.checkpoints if not e.foreign)
+        self._galleries = scan.galleries
         self.changed.emit()
+        if (wanted := self._wanted_checkpoint) in foreign and wanted is not None:
+            self._wanted_checkpoint = None
+            self.foreign.emit(ImportCheckpoint(wanted))
         before = (self._checkpoint, self._gallery)
         self._take_checkpoint()
         self._take_gallery()
@@ -265,6 +285,9 @@ class Library(QObject):
 
     @Slot(object)
     def _on_told(self, event: Event) -> None:
+        if event.job in self._imports and not isinstance(event.body, Progress):
+            self._on_import_ended(self._imports.pop(event.job), event.body)
+            return
         if event.job not in (self._warm_job, self._open_job) or isinstance(event.body, Progress):
             return
         if event.job == self._warm_job:
@@ -282,12 +305,27 @@ class Library(QObject):
                 pass  # opened without a remark, or cancelled for a newer choice
         self.state_changed.emit()
 
+    def _on_import_ended(self, request: ImportCheckpoint, body: object) -> None:
+        match body:
+            case CheckpointImported() as done:
+                self.imported.emit(done)
+                if done.card.task == "retrieval":
+                    self.choose_checkpoint(done.checkpoint)
+                else:
+                    self._scan()
+            case Problem() as problem:
+                self.import_failed.emit(request, problem)
+            case _:
+                pass  # cancelled: nothing was written
+
 
 def _read_checkpoint(path: Path) -> CheckpointEntry:
     try:
         return CheckpointEntry(path, read_card(path))
     except UserError as error:
-        return CheckpointEntry(path, None, problem=Problem(str(error), error.hint))
+        published = path.name.lower().endswith(FOREIGN_ENDINGS) and path.is_file()
+        foreign = published or isinstance(error, NoCardError)
+        return CheckpointEntry(path, None, problem=Problem(str(error), error.hint), foreign=foreign)
 
 
 def _read_gallery(folder: Path) -> GalleryEntry:

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 from app.card import Card
 from app.manifest import Manifest
 from app.ui.elided import ElidedLabel
-from app.ui.library import CheckpointEntry, GalleryEntry, Library
+from app.ui.library import FOREIGN_ENDINGS, CheckpointEntry, GalleryEntry, Library
 from app.ui.theme import GAP, icon
 
 Entry = CheckpointEntry | GalleryEntry
@@ -112,8 +112,12 @@ class CheckpointPicker(Picker):
 
     @Slot()
     def _on_browse(self) -> None:
+        foreign = " ".join(f"*{ending}" for ending in FOREIGN_ENDINGS)
         path, _ = QFileDialog.getOpenFileName(
-            self, "Choose a checkpoint", "", "Skyfix checkpoints (*.safetensors);;All files (*)"
+            self,
+            "Choose a checkpoint, or a published one to import",
+            "",
+            f"Checkpoints (*.safetensors {foreign});;All files (*)",
         )
         if path:
             self.picked.emit(Path(path))

@@ -35,6 +35,7 @@ from app.ui.announcements import (
     build_stopped_notice,
     built_notice,
     paired_notice,
+    promoted_notice,
     skipped_notice,
     waiting_notice,
 )
@@ -44,6 +45,7 @@ from app.ui.checkup import Checkup
 from app.ui.demo_cases import DemoCase, demo_case
 from app.ui.doctor_dialog import DoctorDialog
 from app.ui.doors import Doors
+from app.ui.import_dialog import Importing
 from app.ui.intake import Found
 from app.ui.jobs import Jobs
 from app.ui.layout_memory import LayoutMemory
@@ -56,7 +58,8 @@ from app.ui.preferences import Preferences
 from app.ui.session import LocateSession, Target
 from app.ui.start_page import StartPage
 from app.ui.status import StatusBar
-from app.ui.tasks import LOCATE, Tasks, TaskSwitch
+from app.ui.tasks import LOCATE, TRAIN, Tasks, TaskSwitch
+from app.ui.training_page import TrainingPage
 from app.ui.wardrobe import Wardrobe
 from app.ui.workbench import Map, Workbench
 
@@ -95,6 +98,7 @@ class MainWindow(QMainWindow):
         self.wardrobe = Wardrobe(rooms.preferences, self)
         self.doors = Doors(rooms.preferences, self)
         self.pictures = Pictures(self)
+        self.importing = Importing(rooms.library, self)
         self._lay_out()
         self.actions_by_name = make_actions(self, self._acts())
         self._add_toolbar()
@@ -120,7 +124,9 @@ class MainWindow(QMainWindow):
         self.pages.addWidget(self.start)
         self.pages.addWidget(self.bench)
         self.tasks = Tasks()
+        self.training = TrainingPage(rooms.training, rooms.library)
         self.tasks.add(LOCATE, self.pages)
+        self.tasks.add(TRAIN, self.training)
         whole = QWidget()
         column = QVBoxLayout(whole)
         column.setContentsMargins(0, 0, 0, 0)
@@ -182,6 +188,9 @@ class MainWindow(QMainWindow):
             "open_photos": self.doors.ask_photos,
             "open_folder": self.doors.ask_folder,
             "paste": self.doors.paste,
+            "task_locate": lambda: self.tasks.show_task(LOCATE.name),
+            "task_train": lambda: self.tasks.show_task(TRAIN.name),
+            "new_run": self._ask_run,
             "start_page": lambda: self._show_page(self.start),
             "quit": self.close,
             "copy_position": bench.answer.copy_position,
@@ -237,6 +246,10 @@ class MainWindow(QMainWindow):
         rooms.library.failed.connect(lambda problem: self.notices.say(notice_of(problem)))
         rooms.library.noted.connect(lambda words: self.notices.say(Notice(words)))
         rooms.library.paired.connect(lambda entry: self.notices.say(paired_notice(entry)))
+        self.importing.said.connect(self.notices.say)
+        rooms.training.failed.connect(lambda problem: self.notices.say(notice_of(problem)))
+        rooms.training.noted.connect(lambda words: self.notices.say(Notice(words)))
+        rooms.training.promoted.connect(self._on_promoted)
         rooms.builds.built.connect(self._on_built)
         rooms.builds.failed.connect(self._on_build_failed)
         rooms.builds.stopped.connect(self._on_build_stopped)
@@ -396,6 +409,17 @@ class MainWindow(QMainWindow):
     def _on_build_stopped(self, request: BuildGallery) -> None:
         resume = partial(self._rooms.builds.start, request)
         self.notices.say(build_stopped_notice(request, resume=resume))
+
+    # --- training ---
+
+    def _ask_run(self) -> None:
+        self.tasks.show_task(TRAIN.name)
+        self.training.ask_run()
+
+    @Slot(object)
+    def _on_promoted(self, checkpoint: Path) -> None:
+        self._rooms.library.choose_checkpoint(checkpoint)
+        self.notices.say(promoted_notice(checkpoint))
 
     # --- looks ---
 

@@ -1,6 +1,7 @@
 """Files as each project published them, built from fresh networks, become checkpoints of ours."""
 
 import hashlib
+import multiprocessing
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from app.engine.import_maps import fill, fit, recognise, rename, without_paralle
 from app.engine.import_projects import BY_NAME, PROJECTS, choose_release, releases_named
 from app.engine.import_reader import Published
 from app.engine.importers import import_checkpoint
+from app.engine.worker import serve
 from app.errors import UserError
-from app.messages import ImportCheckpoint
+from app.messages import CheckpointImported, ImportCheckpoint, Progress
 from app.models.base import Network
 from app.models.build import create_network, preset_config
 
@@ -473,3 +475,26 @@ def test_the_presets_of_the_projects_are_in_the_catalog():
     for project in PROJECTS:
         for preset in project.presets:
             assert preset_config(project.network, preset)
+
+
+@pytest.mark.slow
+def test_the_engine_process_imports_by_a_process_of_its_own(tmp_path):
+    """A daemon may have no children of multiprocessing's, and the window's engine is one."""
+    torch.save(small("sample4geo").state_dict(), tmp_path / "w.pth")
+    request = ImportCheckpoint(tmp_path / "w.pth", tmp_path / "o.safetensors", preset="smallest")
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    engine = context.Process(target=serve, args=(there, "cpu"), daemon=True)
+    engine.start()
+    there.close()
+    here.send((1, request))
+    told = []
+    while here.poll(120):
+        told.append(here.recv().body)
+        if not isinstance(told[-1], Progress):
+            break
+    here.close()
+    engine.join(20)
+    assert isinstance(told[-1], CheckpointImported), told
+    assert any("reading w.pth" in body.note for body in told[:-1])
+    assert read_card(request.output).network == "sample4geo"
