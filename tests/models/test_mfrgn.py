@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.errors import UserError
+from app.models.backbone import last_maps
 from app.models.base import PairBatch
 from app.models.losses import info_nce
 from app.models.mfrgn import ABLATIONS, MFRGN, PRESETS, build, our_name, scale_grids
@@ -306,6 +307,61 @@ def test_initial_prompts_leave_the_local_descriptor_apart_from_scam():
         assert torch.allclose(before[:, 112:], after[:, 112:]) is not moved
 
 
+# --- the whole
+
+
+@pytest.mark.parametrize("view", ["drone", "satellite"])
+@pytest.mark.parametrize("sampling", [True, False])
+def test_a_descriptor_is_made_of_its_parts_in_the_papers_order(view, sampling):
+    net = build({**SMALL, "query_size": (64, 128), "sampling": sampling}).eval()
+    for parameter in net.flows.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    flows = net.flows["satellite" if view == "satellite" else "query"]
+    grids = net.config.satellite_grids if view == "satellite" else net.config.query_grids
+
+    def low_level(x: torch.Tensor) -> torch.Tensor:
+        if not sampling:
+            return x.flatten(2)
+        return torch.cat([F.adaptive_avg_pool2d(x, grid).flatten(2) for grid in grids], dim=2)
+
+    images = pictures(net, view, n=2)
+    with torch.inference_mode():
+        s1, s2, s3 = last_maps(net.backbone, images)
+        s4 = net.fourth(s3)
+        embedded = [embed(x) for embed, x in zip(net.embed, (s1, s2, s3), strict=True)] + [s4]
+        tokens = [x + sine_code(x) for x in embedded]
+        low = low_level(tokens[0]).mT
+        low = flows.norm(low) if sampling else low
+        high = torch.cat([x.flatten(2).mT for x in tokens[1:]], dim=1)
+        low, high = flows.scam(low, high)
+        places = torch.cat((low, high), dim=1).mT
+        of_all = flows.global_projection(places).flatten(1)
+        prompts = (low, *high.split([x.flatten(2).shape[2] for x in tokens[1:]], dim=1))
+        first = low_level(s1)[..., None] if sampling else s1
+        gated = [g(x, t) for g, x, t in zip(flows.gpab, (first, s2, s3, s4), prompts, strict=True)]
+        local = flows.local_projection(torch.cat([x.mean(dim=(2, 3)) for x in gated], dim=1))
+        want = F.normalize(torch.cat((of_all, local), dim=1), dim=1)
+        torch.testing.assert_close(net.describe(images, view), want)
+    assert want[0].dot(want[1]) < 0.999
+
+
+def test_rates_and_groups_are_those_of_the_config():
+    net = build({**SMALL, "dropout": 0.25, "norm_groups": 2, "drop_path_rate": 0.3})
+    dropouts = [m.p for m in net.flows.modules() if isinstance(m, torch.nn.Dropout)]
+    assert dropouts == [0.25] * 2 * 3 * 2  # two in each of three layers, in each view
+    norms = [*net.embed.modules(), *net.fourth.modules()]
+    groups = [m.num_groups for m in norms if isinstance(m, torch.nn.GroupNorm)]
+    assert groups == [2] * 4
+    assert max(getattr(m, "drop_prob", 0) for m in net.backbone.modules()) > 0.2
+
+
+def test_dropout_is_over_what_attention_and_feed_forward_add():
+    layer = LiteEncoderLayer(16, 2, 32, dropout=1.0, linear=True).train()
+    tokens = torch.randn(2, 5, 16)
+    want = layer.norm2(layer.norm1(tokens))
+    torch.testing.assert_close(layer(tokens, torch.randn(2, 7, 16)), want)
+
+
 # --- the loss
 
 
@@ -320,6 +376,17 @@ def test_the_loss_is_the_smoothed_info_nce_at_the_learnt_temperature():
     target = torch.arange(4)
     want = sum(F.cross_entropy(x, target, label_smoothing=0.1) for x in (logits, logits.T)) / 2
     assert net.loss(pairs).item() == pytest.approx(want.item(), rel=1e-4)
+
+
+def test_the_loss_smooths_labels_as_much_as_the_config_says():
+    net = build({**SMALL, "label_smoothing": 0.3}).eval()
+    pairs = batch(net)
+    with torch.inference_mode():
+        query = net.describe(pairs.query, "drone")
+        satellite = net.describe(pairs.satellite, "satellite")
+        scale = net.logit_scale.exp()
+        want = info_nce(query, satellite, pairs.place, scale=scale, label_smoothing=0.3)
+        torch.testing.assert_close(net.loss(pairs), want)
 
 
 def test_equal_descriptors_cost_the_logarithm_of_their_number():
@@ -411,6 +478,31 @@ def test_maps_show_gates_and_attention_on_the_grids_they_come_from():
     received = [v for name, v in maps.items() if "received" in name]
     assert all((v > 0).all() for v in received)
     assert sum(float(v[0].sum()) for v in received) < 1  # the other tokens get the rest
+
+
+def test_maps_hold_the_values_of_the_places_that_they_name():
+    net = build({**SMALL, "query_size": (64, 128)}).eval()
+    flows, images = net.flows_of("drone"), pictures(net, "drone", n=2)
+    for parameter in flows.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    with torch.inference_mode():
+        shown = {m.name: m.values for m in net.explain(images, "drone")}
+        maps = net.scale_maps(images)
+        scales = flows.scales(maps, net._embedded(maps))
+        of_low, of_high = flows.scam.received(scales.low, scales.high)
+        low, high = flows.scam(scales.low, scales.high)
+        _, first = flows.gpab[0].gates(low, (low.shape[1], 1))
+        _, third = flows.gpab[2].gates(high[:, 32:40], (2, 4))
+    received = "attention received in SCAM's update of S1, by tokens of"
+    want = {
+        f"{received} S2": of_high[:, :32].reshape(2, 4, 8),  # S2, S3 and S4: 32, 8 and 2 tokens
+        f"{received} S1, finest samples": of_low[:, -21:].reshape(2, 3, 7),
+        "GPAB's space gate on S1, finest samples": first[:, 0, -21:, 0].reshape(2, 3, 7),
+        "GPAB's space gate on S3": third[:, 0],
+    }
+    for name, values in want.items():
+        torch.testing.assert_close(shown[name], values)
+        assert values.std() > 1e-5
 
 
 def test_without_sampling_the_map_of_s1_is_whole():
