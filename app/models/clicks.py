@@ -7,6 +7,7 @@ features of either are kept for another click or another picture.
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -53,6 +54,10 @@ class ClickConfig(ObjectConfig):
     width: int  # channels of both views after their mapping
     # A click is taken to lie on the pixel that holds it, as in the released code; else where it is.
     whole_pixel_clicks: bool = True
+    # The papers mix the click's map with the picture's colours, and fresh weights leave little of
+    # these. "tint" adds what is mixed to the picture instead and starts as a patch of colour around
+    # the click, so that a frozen, pretrained trunk sees pictures as it knows them.
+    click_input: Literal["mix", "tint"] = "mix"
     confidence: Confidence
     reduction: Reduction = "sum"  # over a picture's boxes; of no effect on the softmax
     # What fresh weights say of every box. Of thousands one is right: a "binary" loss that starts at
@@ -129,6 +134,8 @@ class ClickNetwork(ObjectNetwork):
         if not c.anchors:
             raise UserError("A head without anchors finds nothing", "Give it anchors.")
         self.click = MappedConv(4, 3, momentum=c.bn_momentum)
+        if c.click_input == "tint":
+            _start_as_tint(self.click)
         self.query_mapping = MappedConv(query_channels, c.width, momentum=c.bn_momentum)
         self.satellite_mapping = MappedConv(satellite_channels, c.width, momentum=c.bn_momentum)
         self.fusion = fusion
@@ -155,6 +162,8 @@ class ClickNetwork(ObjectNetwork):
         size = (images.shape[2], images.shape[3])
         at = click_map(clicks.float(), size, whole_pixels=self.config.whole_pixel_clicks)
         clicked = self.click(torch.cat((images, at.to(images.dtype)), dim=1))
+        if self.config.click_input == "tint":
+            clicked = images + clicked
         features: Tensor = self.query_mapping(self.query_map(clicked))
         return features
 
@@ -221,6 +230,14 @@ class ClickNetwork(ObjectNetwork):
         else:
             sure = logits.sigmoid()
         return AttentionMap("confidence of each place's best box", sure.amax(dim=1))
+
+
+@torch.no_grad()
+def _start_as_tint(click: MappedConv) -> None:
+    """Violet around the click, fading out where its map is little above its mean."""
+    click.conv.weight.zero_()
+    click.conv.weight[:, 3] = 1.0
+    click.bn.bias.copy_(torch.tensor((-0.5, -2.5, -0.5)))
 
 
 def _logit(share: float) -> float:

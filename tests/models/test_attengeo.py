@@ -387,3 +387,38 @@ def test_what_cannot_be_built_is_refused_with_a_sentence():
         MHSAM(4)(torch.zeros(1, 4, 4, 9))
     with pytest.raises(UserError, match="anchors"):
         small(anchors=())
+
+
+# --- choices that are not the paper's
+
+
+def test_a_tint_leaves_the_picture_as_it_is_and_marks_the_click():
+    net = small(click_input="tint").train()
+    seen = {}
+    net.trunk.register_forward_pre_hook(lambda _, given: seen.update(images=given[0]))
+    images = torch.randn(2, 3, 64, 64)
+    net.encode_query(images, torch.tensor([[20.5, 10.5], [50.5, 40.5]]))
+    tint = (seen["images"] - images).detach()
+    for b, (x, y) in enumerate(((20, 10), (50, 40))):
+        red, green, blue = tint[b]
+        assert red.argmax() == blue.argmax() == y * 64 + x
+        assert red[y, x] > 1
+        assert red[y, x] > green[y, x] + 1
+    assert tint.flatten(1).median(dim=1).values.abs().max() < 0.5
+    mixed = small().train()
+    mixed.trunk.register_forward_pre_hook(lambda _, given: seen.update(images=given[0]))
+    mixed.encode_query(images, torch.tensor([[20.5, 10.5], [50.5, 40.5]]))
+    alike = F.cosine_similarity(seen["images"].flatten(1), images.flatten(1))
+    assert alike.abs().max() < 0.95
+
+
+@pytest.mark.parametrize("share", [0.5, 0.01])
+def test_a_fresh_head_can_start_out_sure_of_little(share):
+    net = small(start_confidence=share)
+    batch = shown(net)
+    with torch.inference_mode():
+        query = net.encode_query(batch.query, batch.click)
+        scores = net.find(query, net.encode_satellite(batch.satellite)).scores
+    assert scores.mean().sigmoid().item() == pytest.approx(share, rel=0.5)
+    with pytest.raises(UserError, match="start_confidence is 0"):
+        small(start_confidence=0.0)
