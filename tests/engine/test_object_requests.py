@@ -50,12 +50,12 @@ def checkpoint(request, tmp_path_factory) -> Path:
 
 
 def ask(request):
-    return run(request, ignore, _Engine("cpu").answer)
+    return run(request, ignore, _Engine("cpu", "eager").answer)
 
 
 def test_clicks_are_found_explained_corrected_and_exported(place, checkpoint, tmp_path):
     photo = write_photo(tmp_path)
-    engine = _Engine("cpu").answer
+    engine = _Engine("cpu", "eager").answer
     click, tile = patch_at("red"), tile_near(place, "red")
     warmed = run(Warm(checkpoint), ignore, engine)
     assert isinstance(warmed, Warmed)
