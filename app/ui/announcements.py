@@ -1,6 +1,7 @@
 """What the window says when something happened: an event in, a notice out."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from app.messages import BuildGallery, CheckpointImported, GalleryBuilt, Problem
 from app.ui.library import CheckpointEntry
