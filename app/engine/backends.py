@@ -15,6 +15,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -150,7 +151,9 @@ def choose_backend(
     why = unavailable(name, device)
     if not why:
         try:
-            run, trial = _MAKERS[name](part, device, identity, cache)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of one library about another
+                run, trial = _MAKERS[name](part, device, identity, cache)
             why = trial.disagreement
             if not why and choice == "auto" and trial.speedup < MIN_SPEEDUP:
                 why = f"was not faster ({trial.speedup:.2f} times)"
