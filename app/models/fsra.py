@@ -151,7 +151,7 @@ class VisionTransformer(nn.Module):
 
     def _embed(self, images: Tensor) -> Tensor:
         tokens = self.patch_embed(images)
-        first = self.cls_token.expand(len(tokens), -1, -1)
+        first = self.cls_token.expand(tokens.shape[0], -1, -1)  # len() would fix an export's batch
         places = self._positions(self.grid_of((images.shape[2], images.shape[3])))
         return torch.cat((first, tokens), dim=1) + places
 

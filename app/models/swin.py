@@ -105,7 +105,8 @@ class WindowAttention(nn.Module):
         q = F.normalize(q, dim=-1) * self.logit_scale.clamp(max=SCALE_MAX).exp()
         bias = self.position_bias()[None]
         if self.apart is not None:
-            bias = (bias + self.apart[:, None]).repeat(len(x), 1, 1, 1)
+            times = x.shape[0]  # len() would fix an export's batch
+            bias = (bias + self.apart[:, None]).repeat(times, 1, 1, 1)
         return q.to(v.dtype), F.normalize(k, dim=-1).to(v.dtype), v, bias.to(v.dtype)
 
     def position_bias(self) -> Float[Tensor, "heads t t"]:

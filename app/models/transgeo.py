@@ -147,7 +147,8 @@ class DistilledViT(nn.Module):
 
     def _embed(self, images: Tensor) -> Tensor:
         tokens = self.patch_embed(images)
-        first = (token.expand(len(tokens), -1, -1) for token in (self.cls_token, self.dist_token))
+        batch = tokens.shape[0]  # len() would fix an export's batch
+        first = (token.expand(batch, -1, -1) for token in (self.cls_token, self.dist_token))
         return torch.cat((*first, tokens), dim=1) + self.pos_embed
 
 
