@@ -84,6 +84,7 @@ def imagenet_lite0_checkpoint(path: Path, *, query_view: View = "drone") -> None
 
 def import_checkpoint(request: ImportCheckpoint, report: Report = ignore) -> CheckpointImported:
     """Write the checkpoint that a published file becomes. Raises UserError if any key is left."""
+    _check_output(request)
     published = read_published(request.file, report=report)
     report(Progress(0, 0, f"comparing {request.file.name} with the networks"))
     if published.is_ours:
@@ -122,6 +123,21 @@ def import_checkpoint(request: ImportCheckpoint, report: Report = ignore) -> Che
         dropped=tuple(found.dropped),
         ignored=published.ignored,
     )
+
+
+def _check_output(request: ImportCheckpoint) -> None:
+    """Before a minute is spent on reading."""
+    output = request.output
+    if output is None:
+        return
+    if output.suffix.lower() != ".safetensors":
+        raise UserError(
+            f"{output.name} is no name for a checkpoint", f"Call it {output.stem}.safetensors."
+        )
+    if output.exists() and request.file.exists() and output.samefile(request.file):
+        raise UserError(
+            f"{output} would be written over the file that it comes from", "Choose another name."
+        )
 
 
 def _project(request: ImportCheckpoint, tensors: Mapping[str, Tensor]) -> Project:

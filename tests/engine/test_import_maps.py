@@ -471,6 +471,15 @@ def test_a_skyfix_checkpoint_is_not_imported_again(given, file, tmp_path):
         import_checkpoint(ImportCheckpoint(file, tmp_path / "o.safetensors"))
 
 
+def test_a_result_that_could_not_be_found_or_would_cost_the_source_is_refused(file, tmp_path):
+    with pytest.raises(UserError, match="is no name for a checkpoint") as refusal:
+        import_checkpoint(ImportCheckpoint(file, tmp_path / "out.pth"))
+    assert "out.safetensors" in refusal.value.hint
+    source = file.rename(tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match="written over the file that it comes from"):
+        import_checkpoint(ImportCheckpoint(source, source.parent / "." / "w.safetensors"))
+
+
 def test_the_presets_of_the_projects_are_in_the_catalog():
     for project in PROJECTS:
         for preset in project.presets:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+import app
 from app.engine.import_reader import Limits, limits_for, read_published
 from app.engine.import_scan import MAX_PICKLE_BYTES, scan
 from app.errors import UserError
@@ -409,6 +410,24 @@ def test_a_link_is_followed_to_a_file_and_to_nothing_else(tmp_path):
         scan(link)
     with pytest.raises(UserError, match="is not a file on a disk"):
         scan(Path("/dev/zero"))
+
+
+@needs_posix
+def test_a_frozen_program_starts_itself_as_the_reader(tmp_path, monkeypatch):
+    """There is no Python in it that could be asked for a module."""
+    root = Path(app.__file__).parent.parent
+    program = tmp_path / "skyfix"
+    program.write_text(
+        f'#!/bin/sh\necho "$1" > {tmp_path}/told\nPYTHONPATH={root} '
+        f'exec {sys.executable} -m app "$@"\n'
+    )
+    program.chmod(0o755)
+    (tmp_path / "w.pth").write_text("<html>")
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(UserError, match=r"w\.pth is a web page"):
+        read_published(tmp_path / "w.pth")
+    assert (tmp_path / "told").read_text().strip() == app.READER
 
 
 # --- limits
