@@ -216,6 +216,26 @@ def params(attention: nn.MultiheadAttention) -> tuple[torch.Tensor, torch.Tensor
     return attention.in_proj_weight, attention.in_proj_bias
 
 
+def test_the_shown_maps_are_of_the_clicked_place_and_of_the_found_box():
+    net = small(query_size=(64, 96), satellite_size=(96, 64))
+    query, satellite = torch.randn(2, 3, 64, 96), torch.randn(2, 3, 96, 64)
+    click = torch.tensor([[90.0, 20.0], [5.0, 63.9]])  # of a grid of 4 x 6 cells
+    with torch.inference_mode():
+        maps = net.explain(query, click, satellite)
+        q, s = net.encode_query(query, click), net.encode_satellite(satellite)
+        found = net.find(q, s)
+        asked, other = net.fusion.interact(q, s)
+        weights = net.fusion.fusion.weights(other, asked)
+    for b, clicked in enumerate((1 * 6 + 5, 3 * 6 + 0)):
+        left, top, right, bottom = found.boxes[b, found.scores[b].argmax()].tolist()
+        place = int((top + bottom) / 2 / 8) * 8 + int((left + right) / 2 / 8)  # of 12 x 8 cells
+        assert maps.satellite[0].values[b].argmax() == place
+        torch.testing.assert_close(maps.query[0].values[b].flatten(), weights[b, place])
+        torch.testing.assert_close(maps.satellite[1].values[b].flatten(), weights[b, :, clicked])
+    assert tuple(maps.query[0].values.shape[1:]) == (4, 6)
+    assert tuple(maps.satellite[1].values.shape[1:]) == (12, 8)
+
+
 # --- the click
 
 
