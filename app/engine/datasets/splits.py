@@ -32,7 +32,7 @@ def split_by_ground(positions: Sequence[LatLon], *, share: float, gap_m: float) 
     near = _within(xy, held_out, gap_m) & ~held_out
     if not (~held_out & ~near).any():
         raise UserError(
-            f"All positions lie within {gap_m:g} m of those to hold out",
+            f"All positions lie within {gap_m:.0f} m of those to hold out",
             "Take pairs from a wider area, or name train and val yourself.",
         )
     return [
