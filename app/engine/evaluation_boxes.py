@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float64, Int64
 
 from app import __version__
-from app.engine.checkpoints import ObjectCheckpoint, load_object_checkpoint, to_images
+from app.engine.checkpoints import ObjectCheckpoint, to_images
 from app.engine.datasets.click_table import ClickPair
 from app.engine.datasets.clicks import ClickDataset, ClickPictures, click_loader
 from app.engine.datasets.layout import ObjectData
@@ -36,6 +36,7 @@ from app.engine.evaluation_intervals import group_numbers, measures, resampled
 from app.engine.evaluation_rows import Rows, table_of, write_rows
 from app.engine.metrics import box_iou
 from app.engine.protocols import Column
+from app.engine.shelf import Shelf
 from app.errors import UserError
 from app.messages import Evaluate, Progress, Report, Score, ignore
 from app.results import Curve, EvaluationResult
@@ -181,10 +182,10 @@ def _boxes(
 
 
 def evaluate_objects(
-    request: Evaluate, data: ObjectData, device: str, report: Report
+    request: Evaluate, data: ObjectData, shelf: Shelf, report: Report
 ) -> tuple[Path, ...]:
     """The first step for the splits that are asked for, test and val."""
-    checkpoint = load_object_checkpoint(request.checkpoint, device=device)
+    checkpoint = shelf.object_checkpoint(request.checkpoint)
     splits = {"test": data.test, "val": data.val}
     if unknown := [name for name in request.tests if not splits.get(name)]:
         raise UserError(f"{data.name} has no clicks in {unknown[0]}", "Choose test or val.")

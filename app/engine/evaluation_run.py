@@ -60,7 +60,7 @@ def describe(request: Evaluate, shelf: Shelf, report: Report = ignore) -> tuple[
             "Retrieval checkpoints are measured on pairs, object checkpoints on clicks.",
         )
     if isinstance(data, ObjectData):
-        return evaluate_objects(request, data, shelf.device, report)
+        return evaluate_objects(request, data, shelf, report)
     checkpoint = shelf.checkpoint(request.checkpoint)
     tests = _chosen(request, data)
     usable = [test for test in tests if fits(checkpoint, test)]

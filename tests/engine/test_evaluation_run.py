@@ -15,8 +15,23 @@ from app.engine.evaluation_files import GALLERY, MANIFEST, QUERIES, open_describ
 from app.engine.evaluation_rows import read_rows
 from app.engine.evaluation_run import describe, evaluate, score_folder
 from app.engine.shelf import Shelf
+from app.engine.worker import _Engine, run
 from app.errors import UserError
-from app.messages import BrowseErrors, Compare, Evaluate, JobCancelled, Progress, Score
+from app.messages import (
+    BrowseErrors,
+    Cancelled,
+    Compare,
+    Compared,
+    ErrorsBrowsed,
+    Evaluate,
+    Evaluated,
+    JobCancelled,
+    Progress,
+    Project,
+    Projected,
+    Score,
+    ignore,
+)
 from app.results import read_result
 from tests.engine import brute_force as slow
 from tests.engine import made_data_sets as made
@@ -381,3 +396,33 @@ def test_a_query_without_a_right_picture_is_an_error_of_its_own(checkpoints, she
     assert any("1 queries have no right picture" in note for note in result.notes)
     row = next(row for row in browse(BrowseErrors(folder)).rows if row.row == 2)
     assert (row.rank, row.gap, row.right) == (None, None, ())
+
+
+# --- as the window asks ------------------------------------------------------
+
+
+def test_the_engine_process_answers_each_question_of_the_evaluation_tab(
+    checkpoints, pairs, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SKYFIX_HOME", str(tmp_path / "home"))
+    engine, told = _Engine("cpu", "eager"), []
+    ask = Evaluate(checkpoints["drone"], pairs, tmp_path / "out", resamples=5)
+    done = run(ask, told.append, engine.answer)
+    assert isinstance(done, Evaluated)
+    assert {"describing queries", "describing gallery", "scoring"} <= {b.note for b in told}
+    folder = done.folders[0]
+    assert run(Score(folder, resamples=5), ignore, engine.answer).results[0].measures == (
+        done.results[0].measures
+    )
+    assert isinstance(run(Compare(folder, folder, 5), ignore, engine.answer), Compared)
+    assert isinstance(run(Project(folder), ignore, engine.answer), Projected)
+    assert isinstance(run(BrowseErrors(folder), ignore, engine.answer), ErrorsBrowsed)
+    problem = run(Score(tmp_path), ignore, engine.answer)
+    assert "not a finished evaluation" in problem.title
+
+    def stop(body):
+        if body.note != "starting":
+            raise JobCancelled
+
+    again = Evaluate(checkpoints["drone"], pairs, tmp_path / "stopped")
+    assert run(again, stop, engine.answer) == Cancelled()
