@@ -23,7 +23,8 @@ from app.train_request import Option, Train, options
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Telling = Callable[[], AbstractContextManager[Report]]  # shows progress while it is open
 
-FLAGS = {"run_dir": "--run", "overrides": "--set"}
+# torchrun takes --run for one of its own options, hence the second name.
+FLAGS = {"run_dir": ("--run", "--run-dir"), "overrides": ("--set",)}
 LISTED_RECIPES = ", ".join(BY_NAME)
 
 
@@ -33,7 +34,7 @@ def add_train(commands: _Commands) -> None:
         "train",
         help="train or fine-tune a checkpoint; resumes its run",
         description="Train or fine-tune a checkpoint. A run that stopped goes on when the same "
-        "command is given again. Under torchrun several processes share each batch.",
+        "command is given again. Under torchrun, with --run-dir, processes share each batch.",
     )
     one.add_argument("--config", type=Path, help="a run's config.json; replaces all other options")
     one.add_argument(
@@ -88,20 +89,20 @@ def _group_names() -> list[str]:
 
 
 def _add_option(group: "argparse._ArgumentGroup", option: Option) -> None:
-    flag = FLAGS.get(option.name, "--" + option.name.replace("_", "-"))
+    flags = FLAGS.get(option.name, ("--" + option.name.replace("_", "-"),))
     text = _words(option)
     common = {"dest": option.name, "default": argparse.SUPPRESS, "help": text}
     if option.kind is bool:
-        group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)  # type: ignore[arg-type]  # as argparse takes them
+        group.add_argument(*flags, action=argparse.BooleanOptionalAction, **common)  # type: ignore[arg-type]  # as argparse takes them
         return
     if option.name == "overrides":
-        group.add_argument(flag, action="append", type=_override, metavar="FIELD=VALUE", **common)  # type: ignore[arg-type]
+        group.add_argument(*flags, action="append", type=_override, metavar="FIELD=VALUE", **common)  # type: ignore[arg-type]
         return
     kind: Callable[[str], Any] = _numbers if option.kind is tuple else option.kind
     if option.kind in (int, float):
         kind = partial(_within, option)
     metavar = None if option.choices else option.name.rpartition("_")[2].upper()
-    group.add_argument(flag, type=kind, choices=option.choices or None, metavar=metavar, **common)  # type: ignore[arg-type]
+    group.add_argument(*flags, type=kind, choices=option.choices or None, metavar=metavar, **common)  # type: ignore[arg-type]
 
 
 def _words(option: Option) -> str:

@@ -63,7 +63,9 @@ def read_config(run_dir: Path) -> Train:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         for key in PATHS:
-            raw[key] = None if raw.get(key) is None else Path(raw[key])
+            needed = key in ("run_dir", "data")
+            value = raw[key] if needed else raw.get(key)
+            raw[key] = None if value is None and not needed else Path(value)
         raw["milestones"] = tuple(raw.get("milestones", ()))
         if "negatives" not in raw and raw.get("neighbour_share"):
             raw["negatives"] = "neighbours"  # once there was no other kind

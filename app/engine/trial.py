@@ -38,7 +38,7 @@ from app.models.base import Network, RetrievalNetwork
 from app.models.object_base import ObjectNetwork
 from app.train_request import Train
 
-Picture = UInt8[np.ndarray, "h w 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]
 
 TRIED = 2  # updates; the first one pays for what is made once, the last one is timed
 CELL = 192  # height of a picture of the preview in pixels
