@@ -105,14 +105,14 @@ def recognise(tensors: Tensors, *, file: str) -> Project:
 
 def _kept(tensors: Tensors, prefix: str, unused: tuple[str, ...]) -> Renamed:
     """Names are ours behind ``prefix``, but for those that match ``unused``."""
-    ours, published, dropped = {}, {}, {}
-    for key, tensor in tensors.items():
-        name = key.removeprefix(prefix)
-        if any(re.fullmatch(pattern, name) for pattern in unused):
-            dropped[key] = tensor
-        else:
-            ours[name], published[name] = tensor, key
-    return Renamed(ours, published, dropped, prefix)
+    names = {key: key.removeprefix(prefix) for key in tensors}
+    dropped = {
+        key: tensors[key]
+        for key, name in names.items()
+        if any(re.fullmatch(pattern, name) for pattern in unused)
+    }
+    kept = {key: name for key, name in names.items() if key not in dropped}
+    return replace(_translated(tensors, kept), dropped=dropped, prefix=prefix)
 
 
 def _mfrgn(tensors: Tensors) -> Renamed:
@@ -127,7 +127,7 @@ def _detgeo(tensors: Tensors) -> Renamed:
 
 
 def _translated(tensors: Tensors, names: Mapping[str, str]) -> Renamed:
-    """``names`` are ours by the file's. Two of the file's may not mean one of ours."""
+    """``names`` are ours by the file's; two of the file's may not mean one of ours."""
     published = {ours: key for key, ours in names.items()}
     twice = [key for key, ours in names.items() if published[ours] != key]
     refuse(
@@ -135,20 +135,25 @@ def _translated(tensors: Tensors, names: Mapping[str, str]) -> Renamed:
         "The file holds some weights twice",
         "It is of another version of this project.",
     )
-    return Renamed({names[key]: tensor for key, tensor in tensors.items()}, published, {})
+    return Renamed({ours: tensors[key] for key, ours in names.items()}, published, {})
 
 
 def _lpn(tensors: Tensors) -> Renamed:
     """The drone's trunk is the satellite's once more, or one of its own."""
     trunks = {
         n: {k.partition(".")[2]: t for k, t in tensors.items() if k.startswith(f"model_{n}.")}
-        for n in (1, 3)
+        for n in (1, 2, 3)
     }
     if not trunks[3]:
         raise UserError(
             "The file has no trunk of drone pictures (model_3): it was trained on other views",
             "Only LPN's three-view files of University-1652 are imported.",
         )
+    refuse(
+        [f"{key} of model_2 has no like in model_1" for key in trunks[2] if key not in trunks[1]],
+        "The file does not fit LPN",
+        "It is of another version of this project.",
+    )
     same = trunks[1].keys() == trunks[3].keys() and all(
         torch.equal(tensor, trunks[3][key]) for key, tensor in trunks[1].items()
     )
@@ -193,10 +198,15 @@ def _for_mift(found: Renamed, config: Mapping[str, Any]) -> dict[str, Any]:
         for key, tensor in found.dropped.items()
         if key.endswith("relative_position_index") and tensor.ndim == 2
     }
+    if len(sides) > 1:
+        raise UserError(
+            f"The groups of attention in this file have sides of {sorted(sides)} tokens",
+            "Only networks with one size of group are imported.",
+        )
     return {
         **_heads(found, "classifier1"),
         **_told(regions=_count(found.ours, r"classifier_heat(\d+)\.") or None),
-        **({"group": sides.pop()} if len(sides) == 1 else {}),
+        **({"group": sides.pop()} if sides else {}),
         **({} if _starts(found.ours, "fusion.") else {"fusion": False, "region_rule": "equal"}),
     }
 

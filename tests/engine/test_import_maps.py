@@ -387,6 +387,29 @@ def test_lpn_without_drone_pictures_is_refused():
 # --- defects
 
 
+def test_two_names_for_one_place_are_refused():
+    state = fsra_file(small("fsra"))
+    state["transformer.norm.weight"] = state["model_1.transformer.norm.weight"]
+    with pytest.raises(UserError, match=r"some weights twice: model_1\.transformer\.norm\.weight"):
+        rename(BY_NAME["fsra"], state)
+
+
+def test_a_street_trunk_with_more_than_the_others_is_refused():
+    state = lpn_file(small("lpn")) | {"model_2.model.attention.weight": torch.ones(2)}
+    with pytest.raises(UserError, match=r"model\.attention\.weight of model_2 has no like"):
+        rename(BY_NAME["lpn"], state)
+
+
+def test_the_side_of_mifts_groups_is_told_by_its_tables():
+    state = mift_file(network_of("mift", "smallest", **RELEASED, group=1, classes=7))
+    project = BY_NAME["mift"]
+    assert fit(project, rename(project, state), "smallest").config["group"] == 1
+    key = next(key for key in state if key.endswith("relative_position_index"))
+    state[key] = torch.zeros(9, 9, dtype=torch.long)
+    with pytest.raises(UserError, match=r"sides of \[1, 3\] tokens"):
+        fit(project, rename(project, state), "smallest")
+
+
 def without(key: str):
     return lambda state: {k: t for k, t in state.items() if k != key}
 

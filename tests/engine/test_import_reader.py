@@ -162,6 +162,11 @@ def calls_what_is_allowed_elsewhere(path: Path, canary: Path) -> None:
     with_pickle(path, b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00hex\x86R.")
 
 
+def has_a_number_of_many_bytes(path: Path, canary: Path) -> None:
+    text = b"X\x09\x00\x00\x00" + 9 * b"a"
+    with_pickle(path, b"\x80\x02c_codecs\nencode\n" + text + b"X\x06\x00\x00\x00latin1\x86R.")
+
+
 def is_a_compression_bomb(path: Path, canary: Path) -> None:
     saved({"a.weight": torch.zeros(5_000_000)}, path)
     rewritten(path, lambda n, c: (n, c), compression=zipfile.ZIP_DEFLATED)
@@ -307,6 +312,7 @@ HOSTILE = {
     holds_a_forbidden_class: "holds argparse.Namespace, which is no weight",
     holds_a_whole_module: "holds torch.nn.modules.linear.Linear, which is no weight",
     calls_what_is_allowed_elsewhere: "holds _codecs.encode",
+    has_a_number_of_many_bytes: "holds _codecs.encode",
     is_a_compression_bomb: "is compressed: .* bytes would become",
     has_overlapping_records: "they overlap",
     has_a_storage_that_lies: "says that storage 0 takes 48 bytes, but it has 8",
