@@ -8,8 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from app import paths
-from app.card import identity_of
 from app.messages import (
     BrowseErrors,
     Compare,
@@ -138,7 +136,7 @@ def _request(args: argparse.Namespace) -> Evaluate:
     return Evaluate(
         args.checkpoint,
         args.data,
-        args.output or _own_folder(args.checkpoint, heading, args.turns),
+        args.output,
         name=args.name,
         tests=tuple(args.test),
         headings=heading,
@@ -146,13 +144,6 @@ def _request(args: argparse.Namespace) -> Evaluate:
         resamples=getattr(args, "resamples", 1000),
         seed=getattr(args, "seed", 0),
     )
-
-
-def _own_folder(checkpoint: Path, heading: str, turns: int | None) -> Path:
-    """Where the evaluations of a checkpoint lie that were given no place."""
-    how = heading if turns is None else f"{heading}-{turns}"
-    name = f"{checkpoint.stem}-{identity_of(checkpoint)[:8]}-{how}"
-    return paths.data_dir() / "evaluations" / name
 
 
 def score(progress: Telling, args: argparse.Namespace) -> int:

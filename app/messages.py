@@ -132,7 +132,7 @@ class Evaluate:
 
     checkpoint: Path
     data: Path  # a data set's folder, or a pair folder
-    output: Path
+    output: Path | None = None  # None: a folder of the checkpoint's own in paths.evaluations()
     name: str = ""  # of the data set's layout; none given: recognised
     tests: tuple[str, ...] = ()  # their names; none given: all that fit the checkpoint
     headings: Literal["known", "unknown"] = "known"

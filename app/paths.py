@@ -45,6 +45,13 @@ def data_dir() -> Path:
     return _user("data")
 
 
+def evaluations() -> Path:
+    """Descriptors and figures that were given no other place: a folder a checkpoint, in it one a
+    test (see app.results).
+    """
+    return data_dir() / "evaluations"
+
+
 def cache_dir() -> Path:
     """Previews and heatmaps: may be emptied at any time."""
     return _user("cache")

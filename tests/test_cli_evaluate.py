@@ -1,9 +1,11 @@
 """``skyfix evaluate`` as a user meets it: in one go, in two steps, compared, browsed."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from app import paths
 from app.cli import run_command
 from app.cli_evaluate import result_table
 from app.results import EvaluationResult, Measure, Reliability, Threshold
@@ -73,7 +75,7 @@ def test_the_descriptors_have_a_place_of_their_own_if_none_is_given(capsys, chec
     known = capsys.readouterr().out.split()
     assert run(*asked, "--heading", "unknown", "--turns", 2) == 0
     assert set(known).isdisjoint(capsys.readouterr().out.split())
-    assert "drone-" in known[0]
+    assert all(Path(folder).parent.parent == paths.evaluations() for folder in known)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def _boxes(
 
 
 def evaluate_objects(
-    request: Evaluate, data: ObjectData, shelf: Shelf, report: Report
+    request: Evaluate, data: ObjectData, output: Path, shelf: Shelf, report: Report
 ) -> tuple[Path, ...]:
     """The first step for the splits that are asked for, test and val."""
     checkpoint = shelf.object_checkpoint(request.checkpoint)
@@ -195,7 +195,7 @@ def evaluate_objects(
         chosen = [pair for pair in pairs if pair.view == view]
         if not chosen or (request.tests and name not in request.tests):
             continue
-        folders.append(request.output / slug(data.name, name))
+        folders.append(output / slug(data.name, name))
         describe_clicks(
             checkpoint,
             chosen,

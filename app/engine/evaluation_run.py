@@ -1,5 +1,7 @@
 """Evaluating from end to end, and its second step alone: figures from a folder of descriptors."""
 
+import hashlib
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from app import __version__
-from app.card import read_card
+from app import __version__, paths
+from app.card import identity_of, read_card
 from app.engine.checkpoints import write_whole
 from app.engine.datasets.catalog import open_data_set
 from app.engine.datasets.layout import ObjectData, RetrievalData, RetrievalTest
@@ -52,6 +54,7 @@ def evaluate(request: Evaluate, shelf: Shelf, report: Report = ignore) -> Evalua
 
 def describe(request: Evaluate, shelf: Shelf, report: Report = ignore) -> tuple[Path, ...]:
     """The first step: a folder in ``request.output`` for each test."""
+    output = request.output or _own_folder(request)
     data = open_data_set(request.data, name=request.name, report=report)
     task = read_card(request.checkpoint).task
     if (task == "object") != isinstance(data, ObjectData):
@@ -60,7 +63,7 @@ def describe(request: Evaluate, shelf: Shelf, report: Report = ignore) -> tuple[
             "Retrieval checkpoints are measured on pairs, object checkpoints on clicks.",
         )
     if isinstance(data, ObjectData):
-        return evaluate_objects(request, data, shelf, report)
+        return evaluate_objects(request, data, output, shelf, report)
     checkpoint = shelf.checkpoint(request.checkpoint)
     tests = _chosen(request, data)
     usable = [test for test in tests if fits(checkpoint, test)]
@@ -72,7 +75,7 @@ def describe(request: Evaluate, shelf: Shelf, report: Report = ignore) -> tuple[
         )
     folders = []
     for test in usable:
-        folders.append(request.output / slug(data.name, test.name))
+        folders.append(output / slug(data.name, test.name))
         describe_test(
             checkpoint,
             test,
@@ -84,6 +87,14 @@ def describe(request: Evaluate, shelf: Shelf, report: Report = ignore) -> tuple[
             report=report,
         )
     return tuple(folders)
+
+
+def _own_folder(request: Evaluate) -> Path:
+    """The same checkpoint, asked in the same way, finds there what it described before."""
+    identity = identity_of(request.checkpoint)[:8]
+    how = request.headings + (f"-{request.turns}" if request.turns else "")
+    where = hashlib.sha256(os.fsencode(request.data.absolute())).hexdigest()[:6]
+    return paths.evaluations() / f"{request.checkpoint.stem}-{identity}-{how}-{where}"
 
 
 def _chosen(request: Evaluate, data: RetrievalData) -> Sequence[RetrievalTest]:
