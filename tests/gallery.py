@@ -34,6 +34,7 @@ from app.ui.pickers import DetailsPopup
 from app.ui.preferences import Preferences
 from app.ui.session import LocateSession
 from app.ui.theme import apply_theme
+from app.ui.training_session import TrainingSession
 from app.ui.window import MainWindow, Rooms
 from tests.ui.scene import Scene, ScriptedEngine
 
@@ -53,6 +54,7 @@ class Studio:
             jobs=Jobs(self.engine),
             checkup=Checkup(self.engine),
             preferences=Preferences(settings),
+            training=TrainingSession(self.engine),
         )
         self.window = MainWindow(self.rooms, make_map=make_map)
 
@@ -66,6 +68,7 @@ class Studio:
         self.window.close()
         self.window.shutdown()
         self.rooms.library.close()
+        self.rooms.training.close()
         self.rooms.preferences.close()
         self.window.deleteLater()
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)

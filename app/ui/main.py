@@ -23,6 +23,7 @@ from app.ui.notices import Notice
 from app.ui.preferences import Preferences
 from app.ui.session import LocateSession
 from app.ui.theme import app_icon, apply_theme
+from app.ui.training_session import TrainingSession
 from app.ui.window import MainWindow, Rooms
 from app.ui.workbench import Map
 
@@ -56,6 +57,7 @@ def run(argv: list[str]) -> int:
         undo()
         window.shutdown()
         rooms.library.close()
+        rooms.training.close()
         rooms.preferences.close()
         link.close()
         stop_log(handler)
@@ -71,6 +73,7 @@ def make_rooms(link: EngineLink, settings: Settings) -> Rooms:
         jobs=Jobs(link),
         checkup=Checkup(link),
         preferences=Preferences(settings),
+        training=TrainingSession(link),
     )
 
 

@@ -65,7 +65,7 @@ class TaskSwitch(QWidget):
         for choice in tasks.choices:
             button = QToolButton()
             button.setText(choice.words)
-            button.setIcon(icon(choice.picture))
+            button.setIcon(icon(choice.picture, when_on="on_accent"))
             button.setToolTip(f"{choice.hint} ({choice.key})")
             button.setCheckable(True)
             button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)

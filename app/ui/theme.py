@@ -155,6 +155,8 @@ def _sheet(c: Colours) -> str:
     QToolButton[segment="true"]:hover {{ border-color: {c.accent}; }}
     QToolButton[segment="true"]:checked {{ background: {c.accent}; color: {c.on_accent};
                                            border-color: {c.accent}; }}
+    QCheckBox::indicator:unchecked {{ border: 1px solid {c.subtle}; border-radius: 3px;
+                                      background: {c.base}; width: 12px; height: 12px; }}
     QLabel[small="true"] {{ color: {c.subtle}; }}
     QFrame[card="true"] {{ background: {c.raised}; border: 1px solid {c.border};
                            border-radius: {RADIUS}px; }}
@@ -185,14 +187,13 @@ def draw_icon(painter: QPainter, name: str, rect: QRectF, ink: QColor) -> None:
 class _TintedEngine(QIconEngine):
     """Draws an SVG in the colour that its role has in the palette of the moment."""
 
-    def __init__(self, name: str, role: ColourRole) -> None:
+    def __init__(self, name: str, role: ColourRole, when_on: ColourRole) -> None:
         super().__init__()
-        self._name, self._role = name, role
+        self._name, self._role, self._when_on = name, role, when_on
 
     def paint(self, painter: QPainter, rect: QRect, mode: QIcon.Mode, state: QIcon.State) -> None:
-        del state  # on and off look alike: the button shows it
         palette = QGuiApplication.palette()
-        ink = colour(palette, self._role)
+        ink = colour(palette, self._when_on if state == QIcon.State.On else self._role)
         if mode == QIcon.Mode.Disabled:
             painter.setOpacity(painter.opacity() * 0.4)
         elif mode == QIcon.Mode.Selected:
@@ -208,13 +209,16 @@ class _TintedEngine(QIconEngine):
         return pixmap
 
     def clone(self) -> QIconEngine:
-        return _TintedEngine(self._name, self._role)
+        return _TintedEngine(self._name, self._role, self._when_on)
 
 
 @lru_cache(maxsize=256)
-def icon(name: str, role: ColourRole = "text") -> QIcon:
-    """An icon of ``resources/icons`` that follows the theme by itself."""
-    return QIcon(_TintedEngine(name, role))
+def icon(name: str, role: ColourRole = "text", *, when_on: ColourRole | None = None) -> QIcon:
+    """An icon of ``resources/icons`` that follows the theme by itself.
+
+    On and off look alike, unless ``when_on`` says otherwise: mostly the button shows it.
+    """
+    return QIcon(_TintedEngine(name, role, when_on or role))
 
 
 def app_icon() -> QIcon:

@@ -27,19 +27,13 @@ from PySide6.QtWidgets import (
 )
 
 from app.geo import LatLon
-from app.messages import BuildGallery, GalleryBuilt, Problem
 from app.paths import log_dir
 from app.ui.actions import HelpSheet, make_actions, show_about
 from app.ui.announcements import (
-    build_failed_notice,
-    build_stopped_notice,
-    built_notice,
     paired_notice,
-    promoted_notice,
     skipped_notice,
     waiting_notice,
 )
-from app.ui.build_gallery_dialog import BuildGalleryDialog
 from app.ui.building import BuildSession
 from app.ui.checkup import Checkup
 from app.ui.demo_cases import DemoCase, demo_case
@@ -50,6 +44,7 @@ from app.ui.intake import Found
 from app.ui.jobs import Jobs
 from app.ui.layout_memory import LayoutMemory
 from app.ui.library import Library
+from app.ui.long_work import LongWork
 from app.ui.notices import Notice, NoticeBar, notice_of
 from app.ui.options_dialog import OptionsDialog
 from app.ui.pickers import CheckpointPicker, GalleryPicker
@@ -60,6 +55,7 @@ from app.ui.start_page import StartPage
 from app.ui.status import StatusBar
 from app.ui.tasks import LOCATE, TRAIN, Tasks, TaskSwitch
 from app.ui.training_page import TrainingPage
+from app.ui.training_session import TrainingSession
 from app.ui.wardrobe import Wardrobe
 from app.ui.workbench import Map, Workbench
 
@@ -74,6 +70,7 @@ class Rooms:
     jobs: Jobs
     checkup: Checkup
     preferences: Preferences
+    training: TrainingSession
 
 
 class MainWindow(QMainWindow):
@@ -91,12 +88,12 @@ class MainWindow(QMainWindow):
         self._rooms = rooms
         self._make_map, self._memory = make_map, LayoutMemory(layout)
         self._was_shown = False
-        self._dialog: BuildGalleryDialog | None = None
         self._doctor: DoctorDialog | None = None
         self.setWindowTitle("Skyfix")
         self.setAcceptDrops(True)
         self.wardrobe = Wardrobe(rooms.preferences, self)
         self.doors = Doors(rooms.preferences, self)
+        self.long_work = LongWork(rooms.library, rooms.builds, rooms.training, self)
         self.pictures = Pictures(self)
         self.importing = Importing(rooms.library, self)
         self._lay_out()
@@ -203,7 +200,7 @@ class MainWindow(QMainWindow):
             "remove": self._remove,
             "clear": session.clear,
             "options": self._ask_options,
-            "build_gallery": self.ask_build,
+            "build_gallery": self.long_work.ask_build,
             "browse_gallery": lambda: self.galleries.browse.click(),
             "browse_checkpoint": lambda: self.checkpoints.browse.click(),
             "fit": bench.compare.fit,
@@ -235,7 +232,7 @@ class MainWindow(QMainWindow):
         self.doors.said.connect(self.notices.say)
         self.start.open_photos.connect(self.doors.ask_photos)
         self.start.open_folder.connect(self.doors.ask_folder)
-        self.start.build_gallery.connect(self.ask_build)
+        self.start.build_gallery.connect(self.long_work.ask_build)
         self.start.demo_asked.connect(self.open_demo)
         self.start.photo_asked.connect(lambda path: self.doors.intake.take((path,)))
         self.start.gallery_asked.connect(rooms.library.choose_gallery)
@@ -247,12 +244,7 @@ class MainWindow(QMainWindow):
         rooms.library.noted.connect(lambda words: self.notices.say(Notice(words)))
         rooms.library.paired.connect(lambda entry: self.notices.say(paired_notice(entry)))
         self.importing.said.connect(self.notices.say)
-        rooms.training.failed.connect(lambda problem: self.notices.say(notice_of(problem)))
-        rooms.training.noted.connect(lambda words: self.notices.say(Notice(words)))
-        rooms.training.promoted.connect(self._on_promoted)
-        rooms.builds.built.connect(self._on_built)
-        rooms.builds.failed.connect(self._on_build_failed)
-        rooms.builds.stopped.connect(self._on_build_stopped)
+        self.long_work.said.connect(self.notices.say)
         rooms.preferences.changed.connect(self._on_preferences)
         self.bench.compare.opacity_changed.connect(self._on_opacity)
         self.bench.map.hovered.connect(self._on_hovered)
@@ -326,7 +318,9 @@ class MainWindow(QMainWindow):
     def _ask_for_gallery(self) -> None:
         missing = "gallery" if self._rooms.library.gallery is None else "checkpoint"
         picker = self.galleries if missing == "gallery" else self.checkpoints
-        self.notices.say(waiting_notice(missing, choose=picker.browse.click, build=self.ask_build))
+        self.notices.say(
+            waiting_notice(missing, choose=picker.browse.click, build=self.long_work.ask_build)
+        )
 
     def _retry(self) -> None:
         if (state := self._rooms.session.current) is not None:
@@ -385,41 +379,9 @@ class MainWindow(QMainWindow):
         self._doctor.show()
         self._doctor.raise_()
 
-    # --- building ---
-
-    @Slot()
-    def ask_build(self) -> None:
-        if self._dialog is None:
-            self._dialog = BuildGalleryDialog(self._rooms.library, self)
-            self._dialog.asked.connect(self._rooms.builds.start)
-        self._dialog.show()
-        self._dialog.raise_()
-
-    @Slot(object)
-    def _on_built(self, built: GalleryBuilt) -> None:
-        self.notices.say(built_notice(built))
-        self._rooms.library.choose_gallery(built.gallery)
-
-    @Slot(object, object)
-    def _on_build_failed(self, request: BuildGallery, problem: Problem) -> None:
-        resume = partial(self._rooms.builds.start, request)
-        self.notices.say(build_failed_notice(problem, resume=resume))
-
-    @Slot(object)
-    def _on_build_stopped(self, request: BuildGallery) -> None:
-        resume = partial(self._rooms.builds.start, request)
-        self.notices.say(build_stopped_notice(request, resume=resume))
-
-    # --- training ---
-
     def _ask_run(self) -> None:
         self.tasks.show_task(TRAIN.name)
         self.training.ask_run()
-
-    @Slot(object)
-    def _on_promoted(self, checkpoint: Path) -> None:
-        self._rooms.library.choose_checkpoint(checkpoint)
-        self.notices.say(promoted_notice(checkpoint))
 
     # --- looks ---
 

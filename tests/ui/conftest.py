@@ -13,6 +13,7 @@ from app.ui.library import Library
 from app.ui.preferences import Preferences
 from app.ui.session import LocateSession
 from app.ui.theme import apply_theme
+from app.ui.training_session import TrainingSession
 from app.ui.window import MainWindow, Rooms
 from tests.stall import StallMeter
 from tests.ui.scene import Scene, ScriptedEngine
@@ -65,9 +66,11 @@ def rooms(engine):
         jobs=Jobs(engine),
         checkup=Checkup(engine),
         preferences=Preferences(Settings(theme="light")),
+        training=TrainingSession(engine),
     )
     yield rooms
     rooms.library.close()
+    rooms.training.close()
     rooms.preferences.close()
 
 

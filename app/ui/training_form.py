@@ -1,0 +1,375 @@
+"""Asks what a run is to be: data, network or parent, recipe, and every setting with its help."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QPixmap
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QFormLayout,
+    QFrame,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.engine.recipes import BY_NAME, RECIPES, recipe
+from app.engine.run_store import runs_folder
+from app.messages import TrainingEstimate
+from app.models.catalog import BY_NAME as NETWORKS
+from app.models.catalog import SPECS
+from app.train_request import Option, Train, options
+from app.ui.library import Library
+from app.ui.theme import GAP, icon
+from app.ui.training_fields import ChoiceField, Field, TextField, make_field, words_of
+from app.ui.training_session import TrainingSession
+
+TITLES = {
+    "run": "Run",
+    "network": "Network",
+    "learning": "Learning",
+    "batches": "Batches",
+    "augmentation": "Augmentation",
+    "watching": "Measuring and saving",
+    "adapt": "Views from your own imagery",
+}
+NO_RECIPE = "Own settings"
+FIRST = ("data", "data_name")  # what a run begins with, before where it goes
+SHEET_WIDTH = 380
+
+
+class TrainingForm(QDialog):
+    """Not modal: runs can be watched and photos located while it is open."""
+
+    asked = Signal(object)  # Train
+
+    def __init__(
+        self, session: TrainingSession, library: Library, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._session, self._library = session, library
+        self._own_folder = False  # typed by the user, so not to be overwritten
+        self._defaults: dict[str, Any] = {}  # of the chosen recipe
+        self.setWindowTitle("New run")
+        self.resize(1120, 720)
+        self.recipes = QComboBox()
+        self.recipes.setAccessibleName("Recipe")
+        self.recipes.addItem(NO_RECIPE, "")
+        for one in RECIPES:
+            self.recipes.addItem(one.title, one.name)
+        self.source = _small("")
+        self.fields: dict[str, Field] = {}
+        self._labels: dict[str, QLabel] = {}
+        self._forms: dict[str, QFormLayout] = {}
+        self._advanced: list[tuple[QFormLayout, QWidget]] = []
+        for option in sorted(options(), key=lambda one: one.name not in FIRST):
+            if option.name != "recipe":
+                self._add_field(option)
+        self.show_all = QCheckBox("Show every setting")
+        self.problem = QLabel()
+        self.problem.setWordWrap(True)
+        self.problem.setTextFormat(Qt.TextFormat.PlainText)
+        self.estimate_text = _small("Tries two batches and measures time and memory.")
+        self.preview = QLabel("Pairs as the network would see them appear here.")
+        self._lay_out()
+        self._join()
+        self._on_recipe()
+
+    # --- layout ---
+
+    def _add_field(self, option: Option) -> None:
+        if option.name == "network":
+            field: Field = ChoiceField(option, tuple(spec.name for spec in SPECS))
+        elif option.name == "preset":
+            field = ChoiceField(option, may_type=False)
+        elif option.name == "init":
+            field = ChoiceField(option, may_type=True)
+        else:
+            field = make_field(option)
+        self.fields[option.name] = field
+        label = QLabel(words_of(option.name))
+        label.setBuddy(field)
+        label.setToolTip(option.help.text)
+        self._labels[option.name] = label
+
+    def _lay_out(self) -> None:
+        settings = QWidget()
+        column = QVBoxLayout(settings)
+        column.setContentsMargins(0, 0, GAP, 0)
+        column.setSpacing(2 * GAP)
+        for group, title in TITLES.items():
+            box = QGroupBox(title)
+            form = QFormLayout(box)
+            form.setHorizontalSpacing(2 * GAP)
+            form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+            if group == "run":
+                form.addRow("Recipe", self.recipes)
+                form.addRow("", self.source)
+            self._forms[group] = form
+            for name, field in self.fields.items():
+                if field.option.help.group == group:
+                    self._add_row(form, name, field)
+            column.addWidget(box)
+        column.addStretch()
+        area = QScrollArea()
+        area.setWidget(settings)
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        row = QHBoxLayout()
+        row.setSpacing(2 * GAP)
+        row.addWidget(area, 1)
+        row.addLayout(self._beside())
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(2 * GAP, 2 * GAP, 2 * GAP, 2 * GAP)
+        whole.setSpacing(GAP)
+        whole.addLayout(row, 1)
+        whole.addWidget(self.problem)
+        foot = QHBoxLayout()
+        foot.addWidget(self.show_all)
+        foot.addStretch()
+        self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        self.start = QPushButton(icon("train", "on_accent"), "Start training")
+        self.start.setProperty("primary", True)
+        self.buttons.addButton(self.start, QDialogButtonBox.ButtonRole.AcceptRole)
+        foot.addWidget(self.buttons)
+        whole.addLayout(foot)
+
+    def _add_row(self, form: QFormLayout, name: str, field: Field) -> None:
+        cell = QWidget()
+        column = QVBoxLayout(cell)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(1)
+        column.addWidget(field)
+        column.addWidget(_small(field.option.help.text))
+        form.addRow(self._labels[name], cell)
+        if field.option.help.advanced:
+            self._advanced.append((form, cell))
+
+    def _beside(self) -> QVBoxLayout:
+        """What is measured and drawn before anything is started."""
+        column = QVBoxLayout()
+        column.setSpacing(GAP)
+        self.ask_estimate = QPushButton(icon("device"), "Estimate time and memory")
+        self.ask_preview = QPushButton(icon("photo"), "Preview augmented pairs")
+        self.preview.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.preview.setWordWrap(True)
+        self.preview.setFixedWidth(SHEET_WIDTH)
+        self.preview.setMinimumHeight(220)
+        self.preview.setFrameShape(QFrame.Shape.StyledPanel)
+        self.preview.setAccessibleName("Preview of augmented pairs")
+        self.estimate_text.setFixedWidth(SHEET_WIDTH)
+        self.estimate_text.setMinimumHeight(4 * self.fontMetrics().lineSpacing())
+        self.estimate_text.setAlignment(Qt.AlignmentFlag.AlignTop)
+        column.addWidget(self.ask_estimate)
+        column.addWidget(self.estimate_text)
+        column.addSpacing(GAP)
+        column.addWidget(self.ask_preview)
+        column.addWidget(self.preview)
+        column.addStretch()
+        return column
+
+    def _join(self) -> None:
+        self.recipes.currentIndexChanged.connect(self._on_recipe)
+        for field in self.fields.values():
+            field.changed.connect(self._on_changed)
+        self.show_all.toggled.connect(self._show_advanced)
+        self.ask_estimate.clicked.connect(self._on_estimate)
+        self.ask_preview.clicked.connect(self._on_preview)
+        self.start.clicked.connect(self._on_start)
+        self.buttons.rejected.connect(self.reject)
+        self._session.estimated.connect(self._on_estimated)
+        self._session.previewed.connect(self._on_previewed)
+        self._library.changed.connect(self._offer_parents)
+        self._offer_parents()
+        self._show_advanced(False)
+
+    # --- what is chosen ---
+
+    @Slot()
+    def _on_recipe(self) -> None:
+        name = self.recipes.currentData()
+        chosen: Mapping[str, Any] = recipe(name) if name else {}
+        self.source.setText(_about(name))
+        self.source.setVisible(bool(name))
+        kept = {key: self.fields[key] for key in ("data", "run_dir", "init", "imagery", "surface")}
+        for key, field in self.fields.items():
+            default = field.option.default
+            value = chosen.get(key, None if default is MISSING else default)
+            self._defaults[key] = value
+            if key not in kept:
+                field.blockSignals(True)
+                if key == "preset":
+                    self._offer_presets(str(chosen.get("network", self.fields["network"].value())))
+                field.show_value("" if value is None and isinstance(field, TextField) else value)
+                field.blockSignals(False)
+        self._on_changed()
+
+    @Slot()
+    def _on_changed(self) -> None:
+        self._offer_presets(str(self.fields["network"].value()))
+        self._propose_folder()
+        wrong = self._wrong()
+        for name, label in self._labels.items():
+            font = label.font()
+            font.setBold(self._is_changed(name))
+            label.setFont(font)
+        self.problem.setText(wrong)
+        self.problem.setVisible(bool(wrong))
+        for button in (self.start, self.ask_estimate, self.ask_preview):
+            button.setEnabled(not wrong)
+
+    def _offer_presets(self, network: str) -> None:
+        field = self.fields["preset"]
+        assert isinstance(field, ChoiceField)
+        names = tuple(NETWORKS[network].presets) if network in NETWORKS else ()
+        if tuple(field.box.itemText(i) for i in range(field.box.count())) != (*names, ""):
+            field.offer((*names, ""))
+
+    @Slot()
+    def _offer_parents(self) -> None:
+        field = self.fields["init"]
+        assert isinstance(field, ChoiceField)
+        usable = [e for e in self._library.checkpoints if e.card is not None]
+        field.offer(("", *(str(entry.path) for entry in usable)))
+
+    def _propose_folder(self) -> None:
+        data = self.fields["data"].value()
+        folder = self.fields["run_dir"]
+        if self._own_folder or folder.hasFocus():
+            return
+        stem = "-".join(
+            part for part in (str(self.fields["network"].value()), data.name if data else "")
+        )
+        safe = re.sub(r"[^\w.-]+", "-", stem).strip("-.")
+        number, path = 1, runs_folder() / safe
+        while path.exists():
+            number, path = number + 1, runs_folder() / f"{safe}-{number}"
+        folder.blockSignals(True)
+        folder.show_value(path)
+        folder.blockSignals(False)
+
+    def _is_changed(self, name: str) -> bool:
+        if name in ("data", "run_dir"):
+            return False
+        try:
+            return bool(self._value(name) != self._defaults.get(name))
+        except ValueError:
+            return True
+
+    def _value(self, name: str) -> Any:
+        value = self.fields[name].value()
+        if name == "init":
+            return Path(value) if value else None
+        return value
+
+    def _wrong(self) -> str:
+        """What is missing or unreadable, in a sentence; empty: nothing."""
+        for name, field in self.fields.items():
+            try:
+                self._value(name)
+            except ValueError as error:
+                return f"{words_of(name)}: {error}."
+            needed = field.option.default is MISSING and name != "data"
+            if needed and not self._value(name):
+                return f"Still needed: {field.option.help.text.lower()}."
+        if self._value("data") is None and self._value("imagery") is None:
+            return "Still needed: a data set's folder, or your own imagery."
+        return ""
+
+    @property
+    def run(self) -> Train:
+        """What would be started; only where nothing is wrong."""
+        values = {name: self._value(name) for name in self.fields}
+        if values["data"] is None:
+            values["data"] = values["run_dir"] / "pairs"
+        return Train(**values, recipe=self.recipes.currentData() or "")
+
+    # --- trying, starting ---
+
+    @Slot()
+    def _on_estimate(self) -> None:
+        self._session.estimate(self.run)
+
+    @Slot()
+    def _on_preview(self) -> None:
+        self._session.preview(self.run)
+
+    @Slot(object)
+    def _on_estimated(self, estimate: TrainingEstimate | None) -> None:
+        self.estimate_text.setText("Trying two batches…" if estimate is None else told(estimate))
+
+    @Slot(object)
+    def _on_previewed(self, picture: Path | None) -> None:
+        if picture is None:
+            self.preview.setText("Drawing…")
+            return
+        pixels = QPixmap(str(picture))
+        if pixels.isNull():
+            self.preview.setText("The preview could not be read.")
+            return
+        self.preview.setPixmap(
+            pixels.scaledToWidth(SHEET_WIDTH, Qt.TransformationMode.SmoothTransformation)
+        )
+
+    @Slot()
+    def _on_start(self) -> None:
+        self.asked.emit(self.run)
+        self.accept()
+
+    @Slot(bool)
+    def _show_advanced(self, wanted: bool) -> None:
+        for form, cell in self._advanced:
+            form.setRowVisible(cell, wanted)
+
+
+def told(estimate: TrainingEstimate) -> str:
+    """An estimate in words."""
+    share = estimate.memory_bytes / max(1, estimate.memory_total_bytes)
+    return (
+        f"{estimate.pairs:,} pairs, {estimate.steps_per_epoch:,} steps an epoch, "
+        f"{estimate.parameters / 1e6:.2f} million weights.\n"
+        f"{duration(estimate.seconds_per_epoch)} an epoch, {duration(estimate.seconds_total)} in "
+        f"all, without the measurements.\n"
+        f"{estimate.memory_bytes / 1e9:.1f} GB of memory ({share:.0%} of {estimate.device}'s)"
+        + (": too little to spare." if share > 0.9 else ".")
+    )
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3 min 20 s, 2 h 05 min, 3 days 4 h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} days {whole % 86400 // 3600} h"
+
+
+def _about(name: str) -> str:
+    if not name:
+        return ""
+    one = BY_NAME[name]
+    made_for = f" Made for {', '.join(one.data)}." if one.data else ""
+    return f"{one.source}.{made_for}"
+
+
+def _small(words: str) -> QLabel:
+    label = QLabel(words)
+    label.setProperty("small", True)
+    label.setWordWrap(True)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    return label
