@@ -216,13 +216,14 @@ def try_out(part: Part, run: Run, device: str, *, timed: bool = True) -> Trial:
     """Compare a backend with the network, for a batch and for one picture alone."""
     pictures = trial_pictures(part, device)
     expected = part.run(pictures)
-    cosine, difference = _agreement(run(pictures), expected)
-    alone = _agreement(run(pictures[:1]), expected[:1])
+    cosine, difference = compare(run(pictures), expected)
+    alone = compare(run(pictures[:1]), expected[:1])
     speedup = _speedup(part.run, run, pictures) if timed else 1.0
     return Trial(min(cosine, alone[0]), max(difference, alone[1]), speedup)
 
 
-def _agreement(found: Tensor, expected: Tensor) -> tuple[float, float]:
+def compare(found: Tensor, expected: Tensor) -> tuple[float, float]:
+    """The least cosine of two rows, and the largest difference as a share of its row's length."""
     if found.shape != expected.shape or not found.isfinite().all():
         return 0.0, float("inf")
     a, b = (t.flatten(1).double() for t in (found, expected))
