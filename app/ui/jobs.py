@@ -17,10 +17,13 @@ from PySide6.QtWidgets import (
 )
 
 from app.messages import (
+    BrowseErrors,
     BuildGallery,
+    Compare,
     Doctor,
     EpochDone,
     EstimateTraining,
+    Evaluate,
     Event,
     Explain,
     ImportCheckpoint,
@@ -28,8 +31,10 @@ from app.messages import (
     OpenGallery,
     PreviewTraining,
     Progress,
+    Project,
     QueryRead,
     Request,
+    Score,
     Train,
     Warm,
 )
@@ -122,6 +127,16 @@ def _describe(request: Request) -> tuple[int, str]:
             return 2, "Trying two batches"
         case PreviewTraining():
             return 2, "Drawing training pairs"
+        case Evaluate():
+            return 1, f"Evaluating {request.checkpoint.stem} on {request.data.name}"
+        case Score():
+            return 1, f"Scoring {request.folder.name}"
+        case Compare():
+            return 2, f"Comparing {request.first.name} and {request.second.name}"
+        case Project():
+            return 2, f"Drawing the map of {request.folder.name}"
+        case BrowseErrors():
+            return 3, f"Reading the errors of {request.folder.name}"
         case ImportCheckpoint():
             return 1, f"Importing {request.file.name}"
         case Warm():
