@@ -1,0 +1,221 @@
+"""The training tab: what it shows of runs, what it starts, and that it loses nothing typed."""
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+
+from app.engine.run_store import RunStore
+from app.messages import TrainingEstimate
+from app.train_request import options
+from app.ui.library import Library
+from app.ui.training_fields import NumberField, words_of
+from app.ui.training_form import TrainingForm, duration, told
+from app.ui.training_page import TrainingPage
+from app.ui.training_session import TrainingSession
+from tests.ui.test_training_session import make_run
+
+
+@pytest.fixture
+def session(engine, tmp_path, qapp):
+    session = TrainingSession(engine, store=RunStore(tmp_path / "runs.sqlite"))
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def page(qtbot, engine, session):
+    library = Library(engine)
+    page = TrainingPage(session, library)
+    qtbot.addWidget(page)
+    page.resize(1280, 720)
+    yield page
+    library.close()
+
+
+@pytest.fixture
+def form(qtbot, engine, session, tmp_path):
+    library = Library(engine)
+    form = TrainingForm(session, library)
+    qtbot.addWidget(form)
+    form.fields["data"].show_value(tmp_path / "pairs")
+    yield form
+    library.close()
+
+
+def shown(qtbot, page, session, *folders):
+    for folder in folders:
+        session._store.add(folder)
+    page.show()
+    qtbot.waitUntil(lambda: len(session.rows) == len(folders))
+    qtbot.waitUntil(lambda: bool(session.details))
+
+
+def test_without_runs_it_says_what_a_run_is(qtbot, page):
+    page.show()
+    assert page.right.currentIndex() == 0
+
+
+def test_the_newest_run_is_shown_with_its_epochs(qtbot, page, session, tmp_path):
+    shown(qtbot, page, session, make_run(tmp_path / "one", epochs=3))
+    assert page.right.currentIndex() == 1
+    assert page.head.name.text() == "one"
+    assert page.epochs.cells.rowCount() == 3
+    assert page.epochs.cells.rows[0][0] == "3"  # newest first
+
+
+def test_what_can_be_done_follows_the_state(qtbot, page, session, tmp_path):
+    shown(qtbot, page, session, make_run(tmp_path / "done"))
+    enabled = {name for name, button in page.buttons.items() if button.isEnabled()}
+    assert {"open", "delete"} <= enabled
+    assert not {"stop", "save", "pause", "promote"} & enabled
+
+
+def test_two_selected_runs_are_compared_by_what_differs(qtbot, page, session, tmp_path):
+    folders = [make_run(tmp_path / "a", lr=1e-3), make_run(tmp_path / "b", lr=5e-4)]
+    shown(qtbot, page, session, *folders)
+    page.table.selectAll()
+    qtbot.waitUntil(lambda: len(session.details) == 2)
+    rows = {row[0]: row[1:] for row in page.settings.cells.rows}
+    assert set(rows) == {"Learning rate", "Data set"} or set(rows) == {"Learning rate"}
+    assert sorted(rows["Learning rate"]) == ["0.0005", "0.001"]
+    assert not page.head.legend.isHidden()
+
+
+def test_names_of_runs_are_no_markup(qtbot, page, session, tmp_path):
+    folders = [make_run(tmp_path / "<b>a&b"), make_run(tmp_path / "c")]
+    shown(qtbot, page, session, *folders)
+    page.table.selectAll()
+    qtbot.waitUntil(lambda: len(session.details) == 2)
+    assert "&lt;b&gt;a&amp;b" in page.head.legend.text()
+
+
+def test_notes_being_typed_are_not_overwritten(qtbot, page, session, tmp_path):
+    shown(qtbot, page, session, make_run(tmp_path / "one"))
+    qtbot.keyClicks(page.notes.notes, "half a thou")
+    page.notes.show_run(session.rows[0])
+    assert page.notes.notes.toPlainText() == "half a thou"
+
+
+def test_the_form_has_a_field_for_every_setting_with_its_help(form):
+    for option in options():
+        if option.name != "recipe":
+            assert form.fields[option.name].toolTip() == option.help.text
+
+
+def test_the_form_s_defaults_are_those_of_the_request(form, tmp_path):
+    run = form.run
+    for option in options():
+        if option.name not in ("run_dir", "data"):
+            assert getattr(run, option.name) == option.default, option.name
+    assert run.data == tmp_path / "pairs"
+
+
+def test_a_recipe_fills_the_form_and_what_is_changed_stands_out(form):
+    form.recipes.setCurrentIndex(form.recipes.findData("mift-university"))
+    assert form.run.network == "mift"
+    assert form.run.recipe == "mift-university"
+    assert not form._labels["epochs"].font().bold()
+    form.fields["epochs"].show_value(3)
+    assert form._labels["epochs"].font().bold()
+    assert form.run.epochs == 3
+
+
+def test_what_is_no_number_is_named_and_nothing_can_be_started(form):
+    form.fields["lr"].line.setText("fast")
+    assert "fast" in form.problem.text()
+    assert not form.start.isEnabled()
+    form.fields["lr"].line.setText("3e-4")
+    assert form.start.isEnabled()
+    assert form.run.lr == 3e-4
+
+
+def test_without_data_nothing_can_be_started(form):
+    form.fields["data"].show_value(None)
+    assert not form.start.isEnabled()
+    assert "data set" in form.problem.text()
+
+
+def test_limits_are_told(qtbot, form):
+    field = form.fields["label_smoothing"]
+    assert isinstance(field, NumberField)
+    field.line.setText("2")
+    with pytest.raises(ValueError, match=r"0 or more and 0\.9 or less"):
+        field.value()
+
+
+def test_the_presets_follow_the_network(form):
+    form.fields["network"].show_value("mfrgn")
+    box = form.fields["preset"].box
+    assert "tiny-street" in [box.itemText(i) for i in range(box.count())]
+
+
+def test_starting_sends_the_run_that_the_form_shows(qtbot, form):
+    with qtbot.waitSignal(form.asked) as asked:
+        qtbot.mouseClick(form.start, Qt.MouseButton.LeftButton)
+    assert asked.args[0] == form.run
+
+
+def test_the_proposed_folder_is_one_that_nothing_has(form, tmp_path):
+    first = form.run.run_dir
+    first.mkdir(parents=True)
+    form.fields["epochs"].show_value(41)
+    assert form.run.run_dir != first
+    assert not form.run.run_dir.exists()
+    first.rmdir()
+
+
+def test_the_wheel_scrolls_the_form_and_changes_no_value(qtbot, form):
+    from PySide6.QtCore import QPoint, QPointF
+    from PySide6.QtGui import QWheelEvent
+    from PySide6.QtWidgets import QApplication
+
+    box = form.fields["epochs"].box
+    before = box.value()
+    event = QWheelEvent(
+        QPointF(5, 5),
+        QPointF(box.mapToGlobal(QPoint(5, 5))),
+        QPoint(0, 0),
+        QPoint(0, 120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(box, event)
+    assert box.value() == before
+
+
+def test_an_estimate_is_told_in_words():
+    estimate = TrainingEstimate(2**30, 2**33, 0.5, 50, 7300, 100, 6400, 300, 3_400_000, "cpu")
+    words = told(estimate)
+    assert "6,400 pairs" in words
+    assert "3.40 million weights" in words
+    assert "50 s an epoch, 2 h 01 min in all" in words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(4, "4 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (273600, "3 days 4 h")],
+)
+def test_durations_are_said_as_people_say_them(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_field_names_become_labels():
+    assert words_of("trunk_lr_factor") == "Trunk learning rate factor"
+    assert words_of("tile_size_m") == "Tile size (m)"
+
+
+def test_a_promoted_checkpoint_is_put_in_use(qtbot, window, rooms, scene):
+    with qtbot.waitSignal(rooms.library.chosen, timeout=10_000):
+        rooms.training.promoted.emit(Path(scene.checkpoint))
+    assert any("checkpoint now" in notice.title for notice in window.notices.notices)
+
+
+def test_the_task_switch_shows_the_training_tab_and_hides_what_is_for_locating(qtbot, window):
+    window.actions_by_name["task_train"].trigger()
+    assert window.tasks.current == "train"
+    qtbot.waitUntil(lambda: not window.galleries.isVisible())
+    window.actions_by_name["task_locate"].trigger()
+    assert window.tasks.current == "locate"
