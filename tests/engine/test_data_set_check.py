@@ -176,7 +176,7 @@ def test_a_check_tells_its_progress_and_can_be_cancelled(tmp_path):
     data = open_data_set(made.write_university(tmp_path))
     told = []
     check(data, report=told.append)
-    assert told[-1] == Progress(49, 49, "looking for leaks")
+    assert Progress(49, 49, "looking for leaks") in told
 
     def cancel(_):
         raise JobCancelled

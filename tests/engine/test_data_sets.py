@@ -1,15 +1,19 @@
+import csv
 import re
 
 import numpy as np
 import pytest
 
 from app.engine.datasets.catalog import open_data_set
-from app.engine.datasets.layout import RetrievalData
+from app.engine.datasets.click_table import COLUMNS as OBJECT_COLUMNS
+from app.engine.datasets.click_table import ClickPair, click_row
+from app.engine.datasets.layout import ObjectData, RetrievalData
+from app.engine.framing import frame_query, panorama_rows
 from app.errors import UserError
 from app.geo import LatLon
 from app.messages import JobCancelled
 from tests.engine import made_data_sets as made
-from tests.engine.pair_folder import write_pairs
+from tests.engine.pair_folder import HEADER, write_pairs, write_table
 
 # --- University-1652 ---
 
@@ -222,6 +226,69 @@ def test_a_rendered_pair_folder_is_a_data_set_too(tmp_path):
     assert (down.name, up.name) == ("drone to satellite", "satellite to drone")
     assert down.queries[0].heading_deg == 300.0
     assert down.positives == up.positives == tuple((n,) for n in range(6))
+
+
+def test_a_pair_folder_lists_missing_pictures_where_training_would_stop(tmp_path):
+    write_pairs(tmp_path)
+    (tmp_path / "satellite/2.png").unlink()
+    data = open_data_set(tmp_path)
+    assert len(data.train) == 9
+    assert data.missing == (f"line 4: there is no picture {tmp_path / 'satellite/2.png'}",)
+
+
+def test_a_pair_folder_may_say_which_rows_count_and_where_the_query_stands(tmp_path):
+    write_pairs(tmp_path)
+    row = ["query/0.png", "satellite/0.png", "train", 0, 50, 4, 0, "street", "panorama", ""]
+    more = ["rows", "dx_m", "dy_m", "tile_size_m"]
+    write_table(tmp_path, [[*row, "all", 10, 20, 80]], [*HEADER, *more])
+    data = open_data_set(tmp_path)
+    assert data.train[0].rows == "all"
+    assert data.train[0].spot == pytest.approx((0.5 + 10 / 80, 0.5 - 20 / 80))
+    assert data.tile_size_m == 80
+    for wrong in ("some", "all,0,0,-1"):
+        fields = wrong.split(",") if "," in wrong else [wrong, 10, 20, 80]
+        write_table(tmp_path, [[*row, *fields]], [*HEADER, *more])
+        with pytest.raises(UserError, match="line 2"):
+            open_data_set(tmp_path)
+
+
+def test_an_object_folder_is_a_data_set_too(tmp_path):
+    made.save(tmp_path / "q.png", made.drone(1))
+    made.save(tmp_path / "s.png", made.from_above(1))
+    pair = ClickPair(
+        tmp_path / "q.png", tmp_path / "s.png", 7, (3.0, 4.0), (1.0, 2.0, 9.0, 8.0), "car", "drone"
+    )
+    with (tmp_path / "objects.csv").open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, OBJECT_COLUMNS)
+        writer.writeheader()
+        writer.writerows(click_row(pair, tmp_path, split) for split in ("train", "train", "test"))
+    data = open_data_set(tmp_path)
+    assert isinstance(data, ObjectData)
+    assert data.train == (pair, pair)
+    assert (data.val, data.test) == ((), (pair,))
+
+
+# --- panoramas ---
+
+
+def test_the_rows_that_count_are_chosen_by_shape_or_by_word():
+    assert panorama_rows((100, 200)) == (25, 75)
+    assert panorama_rows((100, 400)) == (0, 100)
+    for shape in ((100, 200), (100, 400)):
+        assert panorama_rows(shape, "all") == (0, 100)
+        assert panorama_rows(shape, "middle half") == (25, 75)
+
+
+def test_the_rows_reach_the_framed_query():
+    picture = np.repeat(np.arange(100, dtype=np.uint8)[:, None, None], 200, 1).repeat(3, 2)
+    framed = {
+        rows: frame_query(picture, kind="panorama", size=(50, 100), heading_deg=0, rows=rows)
+        for rows in ("auto", "all", "middle half")
+    }
+    assert np.array_equal(framed["auto"], framed["middle half"])
+    assert framed["auto"][:, 50, 0].tolist() == list(range(25, 75))
+    assert framed["all"][0, 50, 0] <= 1
+    assert framed["all"][-1, 50, 0] >= 98
 
 
 # --- which it is ---

@@ -128,7 +128,7 @@ def check(data: Data, *, workers: int = 4, report: Report = ignore) -> Checked:
     seen = dict(_read_all(list(roles), workers, report))
     near_m = _near_m(data)
     report(Progress(len(roles), len(roles), "looking for leaks"))
-    leaks = tuple(_leaks(data, parts, seen, near_m))
+    leaks = tuple(_leaks(data, parts, seen, near_m, report))
     bad = [f"{_name(data, p)}: {s.problem}" for p, s in seen.items() if s.problem]
     exact, alike = _groups(data, seen)
     return Checked(
@@ -295,7 +295,11 @@ def _name(data: Data, path: Path) -> str:
 
 
 def _leaks(
-    data: Data, parts: Mapping[str, list[Row]], seen: Mapping[Path, _Seen], near_m: float
+    data: Data,
+    parts: Mapping[str, list[Row]],
+    seen: Mapping[Path, _Seen],
+    near_m: float,
+    report: Report,
 ) -> Iterator[Leak]:
     """Between training and each other part, and from val to test for objects.
 
@@ -306,9 +310,11 @@ def _leaks(
     for name, rows in parts.items():
         if name == "train" or name.endswith(": gallery"):
             continue
-        yield from _between(data, ("train", name), train, rows, seen, near_m)
+        yield from _between(data, ("train", name), train, rows, seen, near_m, report)
     if "val" in parts and "test" in parts:
-        yield from _between(data, ("val", "test"), parts["val"], parts["test"], seen, near_m)
+        yield from _between(
+            data, ("val", "test"), parts["val"], parts["test"], seen, near_m, report
+        )
 
 
 def _between(
@@ -318,6 +324,7 @@ def _between(
     second: Sequence[Row],
     seen: Mapping[Path, _Seen],
     near_m: float,
+    report: Report,
 ) -> Iterator[Leak]:
     asked = dict.fromkeys(row.place for row in second)
     learnt = {row.place for row in first}
@@ -339,7 +346,7 @@ def _between(
         examples = tuple(_name(data, path) for path in alike[:3])
         yield Leak("look", names, len(alike), len(others), examples)
     located = [row for row in second if row.position is not None]
-    near = [located[n] for n in _near_rows(first, located, near_m)]
+    near = [located[n] for n in _near_rows(first, located, near_m, report)]
     if near:
         examples = tuple(_name(data, row.pictures[0][0]) for row in near[:3])
         yield Leak("ground", names, len(near), len(located), examples)
@@ -349,7 +356,9 @@ def _pictures(rows: Iterable[Row]) -> Iterator[Path]:
     return (path for row in rows for path, _ in row.pictures)
 
 
-def _near_rows(first: Sequence[Row], second: Sequence[Row], near_m: float) -> list[int]:
+def _near_rows(
+    first: Sequence[Row], second: Sequence[Row], near_m: float, report: Report
+) -> list[int]:
     """Rows of ``second`` that have one of ``first`` near, in the same world if both are known."""
     found = []
     worlds = {row.world for row in first}
@@ -358,6 +367,7 @@ def _near_rows(first: Sequence[Row], second: Sequence[Row], near_m: float) -> li
         mine = {world} if world else worlds
         known = [row.position for row in first if row.position is not None and row.world in mine]
         asked = [second[n].position for n in here]
-        counts = near_count([p for p in asked if p is not None], known, within_m=near_m)
+        places = [place for place in asked if place is not None]
+        counts = near_count(places, known, within_m=near_m, report=report)
         found += [n for n, count in zip(here, counts, strict=True) if count]
     return found

@@ -31,7 +31,7 @@ from app.engine.framing import PanoramaRows
 from app.engine.utm import utm_to_latlon
 from app.errors import UserError
 from app.geo import LatLon
-from app.messages import Report, ignore
+from app.messages import Progress, Report, ignore
 
 NAME = "CVACT"
 TABLE = "ACT_data.mat"
@@ -43,6 +43,7 @@ EPSG = 32755
 CANBERRA_M = ((600_000, 800_000), (6_000_000, 6_200_000))  # east, north: what its UTM may be
 TILE_SIZE_M = 144.0
 NEAR_M = 5.0
+TELL_EVERY = 2000  # points
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def read(folder: Path, *, rows: PanoramaRows = "auto", report: Report = ignore) 
     tests = [_own_tile("val", val)]
     if (folder / "ANU_data_test").is_dir():
         test = _pictures(files, "ANU_data_test", table, "test", rows)
-        tests += [_own_tile("test", test), _any_near("test, within 5 m", test)]
+        tests += [_own_tile("test", test), _any_near("test, within 5 m", test, report)]
     return RetrievalData(
         name=NAME,
         folder=folder,
@@ -118,13 +119,15 @@ def _own_tile(name: str, pairs: Sequence[tuple[Picture, Picture]]) -> RetrievalT
     return labelled_test(name, "cvact", queries, gallery)
 
 
-def _any_near(name: str, pairs: Sequence[tuple[Picture, Picture]]) -> RetrievalTest:
+def _any_near(name: str, pairs: Sequence[tuple[Picture, Picture]], report: Report) -> RetrievalTest:
     queries, gallery = (tuple(pair[n] for pair in pairs) for n in (0, 1))
     utm = np.array([picture.utm_m for picture in gallery]).reshape(-1, 2)
-    return RetrievalTest(name, "cvact-5m", queries, gallery, near_rows(utm, NEAR_M))
+    return RetrievalTest(name, "cvact-5m", queries, gallery, near_rows(utm, NEAR_M, report))
 
 
-def near_rows(utm_m: np.ndarray, within_m: float) -> tuple[tuple[int, ...], ...]:
+def near_rows(
+    utm_m: np.ndarray, within_m: float, report: Report = ignore
+) -> tuple[tuple[int, ...], ...]:
     """For each point those within this distance of it, itself first, then by row."""
     cells: dict[tuple[int, int], list[int]] = {}
     keys = [(int(x), int(y)) for x, y in np.floor(utm_m / within_m)]
@@ -132,6 +135,8 @@ def near_rows(utm_m: np.ndarray, within_m: float) -> tuple[tuple[int, ...], ...]
         cells.setdefault(key, []).append(row)
     near = []
     for row, (x, y) in enumerate(keys):
+        if row % TELL_EVERY == 0:
+            report(Progress(row, len(keys), "satellite pictures near each other"))
         around = [
             other
             for dx, dy in product((-1, 0, 1), repeat=2)

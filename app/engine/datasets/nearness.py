@@ -6,10 +6,17 @@ from itertools import product
 import numpy as np
 
 from app.geo import EARTH_RADIUS_M, LatLon
+from app.messages import Progress, Report, ignore
+
+TELL_EVERY = 2000  # places
 
 
 def near_count(
-    asked: Sequence[LatLon], known: Sequence[LatLon], *, within_m: float
+    asked: Sequence[LatLon],
+    known: Sequence[LatLon],
+    *,
+    within_m: float,
+    report: Report = ignore,
 ) -> tuple[int, ...]:
     """For each asked place how many known ones lie within this distance, straight through."""
     if not asked or not known:
@@ -20,9 +27,10 @@ def near_count(
         cells.setdefault(tuple(cell), []).append(row)
     steps = tuple(product((-1, 0, 1), repeat=3))
     counts = []
-    for point, (x, y, z) in zip(
-        points, np.floor(points / within_m).astype(np.int64).tolist(), strict=True
-    ):
+    asked_cells = np.floor(points / within_m).astype(np.int64).tolist()
+    for row, (point, (x, y, z)) in enumerate(zip(points, asked_cells, strict=True)):
+        if row % TELL_EVERY == 0:
+            report(Progress(row, len(points), "measuring distances"))
         around = [n for dx, dy, dz in steps for n in cells.get((x + dx, y + dy, z + dz), ())]
         apart = others[around] - point
         counts.append(int((np.einsum("nd,nd->n", apart, apart) <= within_m**2).sum()))
