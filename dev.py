@@ -1,6 +1,6 @@
-"""The two commands of this repository: ``python3 dev.py run`` and ``python3 dev.py test``.
+"""The commands of this repository: ``python3 dev.py run``, ``test`` and ``package``.
 
-Both first bring this folder into order: a virtual environment with the pinned packages and the
+Each first brings this folder into order: a virtual environment with the pinned packages and the
 system libraries that Qt needs. What is in order already is left alone, so a second call starts
 at once. Standard library only; the rest of the program is not imported.
 """
@@ -402,9 +402,21 @@ class Failed(Stop):
         self.code = code
 
 
-COMMANDS: Mapping[str, Callable[[Checkout, Sequence[str]], int]] = {"run": run, "test": test}
+def package(checkout: Checkout, arguments: Sequence[str]) -> int:
+    """Builds the program and its installers into ``dist``; see packaging/README.md."""
+    prepare(checkout, "offscreen")
+    command = [str(checkout.python), str(checkout.root / "packaging" / "build.py"), *arguments]
+    return subprocess.run(command, check=False, cwd=checkout.root).returncode
+
+
+COMMANDS: Mapping[str, Callable[[Checkout, Sequence[str]], int]] = {
+    "run": run,
+    "test": test,
+    "package": package,
+}
 USAGE = """usage: python3 dev.py run  [arguments of skyfix]   open the window on the demo case
-       python3 dev.py test [arguments of pytest]   run every check, or pytest alone"""
+       python3 dev.py test [arguments of pytest]   run every check, or pytest alone
+       python3 dev.py package                      build the program and its installers"""
 
 
 def main(arguments: Sequence[str]) -> int:
