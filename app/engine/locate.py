@@ -11,7 +11,7 @@ from app.engine.checkpoints import Checkpoint
 from app.engine.confidence import assess, posterior, temperature_of
 from app.engine.framing import frame_turns
 from app.engine.gallery import Gallery
-from app.engine.photos import Query, read_query
+from app.engine.photos import Query
 from app.engine.search import TileScores, score_tiles, top_k
 from app.engine.shelf import Shelf, cache_name, file_key
 from app.geo import LatLon
@@ -46,7 +46,7 @@ def locate(request: Locate, shelf: Shelf, report: Report = ignore) -> Location:
     a claim and never used. Raises UserError for what the user can mend.
     """
     started = time.perf_counter()
-    query = read_query(request.photo)
+    query = shelf.query(request.photo)
     read = query_read(query, shelf)
     report(read)
     report(Progress(0, 0, "loading checkpoint"))

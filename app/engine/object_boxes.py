@@ -94,9 +94,12 @@ def joined(parts: Sequence[Proposals]) -> Proposals:
 
 def iou_with(one: Float64[np.ndarray, "4"], boxes: BoxArray) -> Float64[np.ndarray, " n"]:
     """Of one box with many; 0 with those whose numbers are not finite."""
+    west, south, east, north = np.ascontiguousarray(boxes.T)
     with np.errstate(invalid="ignore", over="ignore"):
-        low, high = np.maximum(one[:2], boxes[:, :2]), np.minimum(one[2:], boxes[:, 2:])
-        shared = (high - low).clip(0).prod(axis=1)
-        areas = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1)
+        wide = (np.minimum(one[2], east) - np.maximum(one[0], west)).clip(0)
+        high = (np.minimum(one[3], north) - np.maximum(one[1], south)).clip(0)
+        shared = wide * high
+        areas = (east - west).clip(0) * (north - south).clip(0)
         own = (one[2:] - one[:2]).clip(0).prod()
-        return np.asarray(np.nan_to_num(shared / np.maximum(areas + own - shared, 1e-16)))
+        iou = shared / np.maximum(areas + own - shared, 1e-16)
+        return np.asarray(np.where(np.isfinite(iou), iou, 0.0))

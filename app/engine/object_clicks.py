@@ -49,9 +49,9 @@ def check_clicks(query: Query, clicks: Sequence[tuple[float, float]], *, force: 
 
 def picture_without_bars(image: UInt8[np.ndarray, "h w 3"]) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of what is not a uniform black bar."""
-    brightest = image.max(axis=2)
-    top, bottom = _inside(brightest.max(axis=1))
-    left, right = _inside(brightest.max(axis=0))
+    # Not over the channels first: these two run along memory, some twenty times as fast.
+    top, bottom = _inside(image.reshape(len(image), -1).max(axis=1))
+    left, right = _inside(image.max(axis=0).max(axis=1))
     return left, top, right, bottom
 
 

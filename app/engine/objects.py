@@ -4,12 +4,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from app.engine.checkpoints import ObjectCheckpoint, to_images
-from app.engine.click_framing import ClickFrame, frame_click
+from app.engine.click_framing import frame_click
 from app.engine.gallery import Gallery
 from app.engine.locate import query_read
 from app.engine.object_boxes import Proposals, allowed, best_near, joined, on_ground, pick
@@ -153,15 +155,23 @@ def _queries(job: _Job) -> list[Tensor]:
     """Features of the photo with each click: [1, c, h, w]."""
     network = job.checkpoint.network
     view = job.checkpoint.card.query_view
-    frames = [_framed(job, click) for click in job.request.clicks]
+    image, factor = _shrunk(job)
+    height, width = image.shape[:2]
+    scale_x = job.query.image.shape[1] / job.query.width / factor
+    scale_y = job.query.image.shape[0] / job.query.height / factor
+    clicks = [(min(x * scale_x, width), min(y * scale_y, height)) for x, y in job.request.clicks]
+    size = job.checkpoint.card.sizes[view]
+    frames = [
+        frame_click((height, width), click, kind=job.query.kind, size=size) for click in clicks
+    ]
     photo = file_key(job.request.photo)
     keys = [("click", job.checkpoint.sha256, photo, click) for click in job.request.clicks]
 
     def encode(missing: list[int]) -> list[Tensor]:
-        at = torch.tensor([frames[i].to_input(*_on_image(job, i)) for i in missing])
+        at = torch.tensor([frames[i].to_input(*clicks[i]) for i in missing])
         return _in_batches(
             job,
-            [frames[i].cut(job.query.image) for i in missing],
+            [frames[i].cut(image) for i in missing],
             "encoding clicks",
             lambda images, rows: network.encode_query(
                 network.preprocess(images, view), at[rows].to(images.device)
@@ -171,24 +181,26 @@ def _queries(job: _Job) -> list[Tensor]:
     return job.shelf.encoded(keys, encode)
 
 
-def _framed(job: _Job, click: Point) -> ClickFrame:
-    height, width = job.query.image.shape[:2]
-    return frame_click(
-        (height, width),
-        _scaled(job.query, click),
-        kind=job.query.kind,
-        size=job.checkpoint.card.sizes[job.checkpoint.card.query_view],
-    )
+def _shrunk(job: _Job) -> tuple[UInt8[np.ndarray, "h w 3"], int]:
+    """The photo at about twice the network's input, and how many times smaller that is.
 
+    Kept, so that another click's cut costs little.
+    """
+    image = job.query.image
+    size = job.checkpoint.card.sizes[job.checkpoint.card.query_view]
+    factor = min(image.shape[0] // (2 * size[0]), image.shape[1] // (2 * size[1]))
+    if factor < 2:
+        return image, 1
+    rows, columns = image.shape[0] // factor, image.shape[1] // factor
 
-def _on_image(job: _Job, i: int) -> Point:
-    return _scaled(job.query, job.request.clicks[i])
+    def shrink(_: list[int]) -> list[np.ndarray]:
+        # Resizing by a whole factor is the fast way; what is over is less than a pixel of it.
+        whole = image[: rows * factor, : columns * factor]
+        return [cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)]
 
-
-def _scaled(query: Query, click: Point) -> Point:
-    """From pixels of the file to those of the picture, which may be decoded smaller."""
-    height, width = query.image.shape[:2]
-    return click[0] * width / query.width, click[1] * height / query.height
+    key = ("photo", file_key(job.request.photo), factor)
+    (small,) = job.shelf.encoded([key], shrink)
+    return small, factor
 
 
 @torch.inference_mode()
@@ -249,48 +261,60 @@ def _answer(job: _Job, click: Point, proposals: Proposals, cuts: Sequence[Cut]) 
             f"{job.checkpoint.card.title} finds no box for the click {click[0]:g}, {click[1]:g}",
             "Choose another candidate, or another checkpoint.",
         )
+    indices = [one.index for one in picked]
+    boxes = _placed(job, proposals, indices, cuts)
     return FoundObject(
         click,
         tuple(
-            _box(job, proposals, one.index, cuts, rank=rank, probability=one.probability)
-            for rank, one in enumerate(picked, start=1)
+            replace(box, rank=rank, probability=one.probability)
+            for rank, (box, one) in enumerate(zip(boxes, picked, strict=True), start=1)
         ),
     )
 
 
-def _box(
-    job: _Job,
-    proposals: Proposals,
-    index: int,
-    cuts: Sequence[Cut],
-    *,
-    rank: int,
-    probability: float,
-) -> FoundBox:
-    left, top, right, bottom = (float(v) for v in proposals.boxes[index])
-    west, south, east, north = (float(v) for v in proposals.ground[index])
-    cut = cuts[int(proposals.reference[index])]
-    corners = ((west, north), (east, north), (east, south), (west, south))
-    *polygon, centre = latlons(
-        job.gallery.manifest.crs, [*corners, ((west + east) / 2, (south + north) / 2)]
-    )
+def _placed(
+    job: _Job, proposals: Proposals, indices: Sequence[int], cuts: Sequence[Cut]
+) -> list[FoundBox]:
+    """Boxes on the ground, ranked and sure of as if they were the only ones."""
     known = validated_iou(job.checkpoint.card)
-    width, height = east - west, north - south
-    return FoundBox(
-        rank=rank,
-        reference=int(proposals.reference[index]),
-        box=(left, top, right, bottom),
-        probability=probability,
-        score=float(proposals.score[index]),
-        polygon=tuple(polygon),
-        polygon_xy=corners,
-        centre=centre,
-        width_m=width,
-        height_m=height,
-        error_m=None
-        if known is None
-        else centre_error_m(width, height, gsd_m=cut.size_m / cut.size_px, iou=known.value),
-    )
+    sides = proposals.ground[indices]
+    points = [
+        corner
+        for west, south, east, north in sides.tolist()
+        for corner in (
+            (west, north),
+            (east, north),
+            (east, south),
+            (west, south),
+            ((west + east) / 2, (south + north) / 2),
+        )
+    ]
+    places = latlons(job.gallery.manifest.crs, points)  # at once: setting up costs the most
+    boxes = []
+    for n, index in enumerate(indices):
+        left, top, right, bottom = proposals.boxes[index].tolist()
+        west, south, east, north = sides[n].tolist()
+        reference = int(proposals.reference[index])
+        gsd_m = cuts[reference].size_m / cuts[reference].size_px
+        width, height = east - west, north - south
+        boxes.append(
+            FoundBox(
+                rank=1,
+                reference=reference,
+                box=(left, top, right, bottom),
+                probability=1.0,
+                score=float(proposals.score[index]),
+                polygon=places[5 * n : 5 * n + 4],
+                polygon_xy=tuple(points[5 * n : 5 * n + 4]),
+                centre=places[5 * n + 4],
+                width_m=width,
+                height_m=height,
+                error_m=None
+                if known is None
+                else centre_error_m(width, height, gsd_m=gsd_m, iou=known.value),
+            )
+        )
+    return boxes
 
 
 def _refined(
@@ -313,7 +337,8 @@ def _refined(
             continue
         proposals = replace(proposals, reference=proposals.reference + len(cuts))
         cuts.append(again.cut)
-        best = _box(job, proposals, index, cuts, rank=1, probability=found.best.probability)
+        (box,) = _placed(job, proposals, [index], cuts)
+        best = replace(box, probability=found.best.probability)
         refined.append(replace(found, boxes=(best, *found.boxes[1:])))
     return refined
 
