@@ -48,16 +48,15 @@ def measure(published: Published) -> Size:
     with FlopCounterMode(display=False) as counter:
         outputs = _run_pair(network)
     macs = counter.get_total_flops() // 2
-    if published.counting == "products":
-        theirs = parameters + published.parameters_too, macs
-    else:
+    theirs = parameters, macs
+    if published.counting != "products":
         norms = published.counting == "modules and norms"
-        theirs = count_by_modules(
+        seen = count_by_modules(
             network, lambda: _run_pair(network), norms=norms, once=published.counted_once
         )
-        if not norms:
-            theirs = parameters, theirs[1]
-    return Size(parameters, macs, outputs, *theirs)
+        theirs = seen if norms else (parameters, seen[1])
+    too = published.parameters_too, published.macs_too
+    return Size(parameters, macs, outputs, theirs[0] + too[0], theirs[1] + too[1])
 
 
 @torch.inference_mode()
