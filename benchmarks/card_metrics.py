@@ -1,11 +1,12 @@
 """Measure the shipped checkpoints again on what their cards name, and print both figures.
 
-    python -m benchmarks.card_metrics [CHECKPOINT ...] [--pairs 150] [--keep FOLDER]
+    python -m benchmarks.card_metrics [CHECKPOINT ...] [--keep FOLDER]
 
 A card says "procedural cities 900 and 901 (drone), val pairs, heading unknown (12 turns)": these
-cities are rendered again by their seeds, with as many pairs each as the cards were measured on
-(``--pairs``), and evaluated as the card says. Peers in the same table: chance, and what the card
-claims. Exits with 1 if a figure of a card lies outside the 95 % interval of its new measurement.
+cities are rendered again by their seeds, as difficult and with as many pairs each as those that
+the cards were measured on, and evaluated as the card says. Peers in the same table: chance, and
+what the card claims. Exits with 1 if a figure of a card lies outside the 95 % interval of its new
+measurement.
 """
 
 import argparse
@@ -16,16 +17,16 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.card import Metric, View, read_card
+from app.card import Metric, read_card
 from app.engine.evaluation import Headings
 from app.engine.evaluation_run import evaluate
 from app.engine.shelf import Shelf
-from app.engine.world import write_pairs
+from app.engine.world import PhotoView, write_pairs
 from app.messages import Evaluate
 from app.paths import shipped_checkpoints
 from app.results import EvaluationResult
 
-PAIRS = 150  # of each city that the shipped cards were measured on
+PAIRS, DIFFICULTY = 150, 0.6  # of each city that the shipped cards were measured on
 NAMES = {"median_m": "median error"}  # of the card's figures that a result calls otherwise
 TOLD = re.compile(
     r"procedural cities (?P<seeds>[\d, and]+) \((?P<view>drone|street)\), val pairs, "
@@ -38,7 +39,7 @@ class Said:
     """What a card's words ask to render and to measure."""
 
     seeds: tuple[int, ...]
-    view: View
+    view: PhotoView
     headings: Headings
     turns: int | None
 
@@ -61,6 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("checkpoints", nargs="*", type=Path, help="(the shipped ones)")
     parser.add_argument("--pairs", type=int, default=PAIRS, help="of each city (150)")
+    parser.add_argument("--difficulty", type=float, default=DIFFICULTY, help="of the cities (0.6)")
     parser.add_argument("--keep", type=Path, help="folder for cities and descriptors (thrown away)")
     args = parser.parse_args()
     wrong = 0
@@ -78,16 +80,21 @@ def main() -> int:
                     print(f"{path.name}: {words} cannot be rendered; left out")
                     continue
                 print(f"{card.title}: {words}", flush=True)
-                wrong += _compare(metrics, _measured(path, asked, args.pairs, folder))
+                wrong += _compare(metrics, _measured(path, asked, folder, args))
     return 1 if wrong else 0
 
 
-def _measured(path: Path, asked: Said, pairs: int, folder: Path) -> EvaluationResult:
+def _measured(path: Path, asked: Said, folder: Path, args: argparse.Namespace) -> EvaluationResult:
     seeds = "-".join(map(str, asked.seeds))
-    data = folder / f"{asked.view}-{seeds}-{pairs}"
-    if asked.view == "satellite":
-        raise ValueError("satellite pictures are no queries")
-    write_pairs(data, view=asked.view, seeds=asked.seeds, pairs_per_world=pairs, split="val")
+    data = folder / f"{asked.view}-{seeds}-{args.pairs}-{args.difficulty}"
+    write_pairs(
+        data,
+        view=asked.view,
+        seeds=asked.seeds,
+        pairs_per_world=args.pairs,
+        split="val",
+        difficulty=args.difficulty,
+    )
     request = Evaluate(
         path,
         data,
