@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from PySide6.QtWidgets import (
     QCheckBox,
+    QComboBox,
     QDialog,
     QDialogButtonBox,
     QFormLayout,
@@ -15,6 +16,15 @@ from PySide6.QtWidgets import (
 
 from app.settings import Settings
 from app.ui.theme import GAP
+
+
+EXECUTION_WORDS = {
+    "auto": "the fastest that is safe",
+    "eager": "PyTorch",
+    "openvino": "OpenVINO (on a CPU, where it is installed)",
+    "compile": "torch.compile (up to a minute at each start)",
+    "half": "half precision (on a GPU)",
+}
 
 
 class OptionsDialog(QDialog):
@@ -33,14 +43,22 @@ class OptionsDialog(QDialog):
         self.turns.setAccessibleName("Headings tried")
         self.heading = QCheckBox("Use the heading that the photo's metadata states")
         self.heading.setChecked(settings.use_heading)
+        self.execution = QComboBox()
+        for name, words in EXECUTION_WORDS.items():
+            self.execution.addItem(words, name)
+        self.execution.setCurrentIndex(self.execution.findData(settings.execution))
+        self.execution.setAccessibleName("What computes the networks")
         form = QFormLayout()
         form.setHorizontalSpacing(2 * GAP)
         form.addRow("&Candidates", self.top_k)
         form.addRow("&Headings tried", self.turns)
         form.addRow("", self.heading)
+        form.addRow("Computed &by", self.execution)
         note = QLabel(
             "More headings find a query that was turned otherwise, and take as much longer. "
-            "Every query in the list is located again when one of these changes."
+            "Every query in the list is located again when one of these changes. What computes "
+            "the networks changes at the next start of Skyfix; Help, Check this installation says "
+            "what was taken and why."
         )
         note.setWordWrap(True)
         note.setProperty("small", True)
@@ -63,4 +81,5 @@ class OptionsDialog(QDialog):
             top_k=self.top_k.value(),
             turns=self.turns.value() or None,
             use_heading=self.heading.isChecked(),
+            execution=self.execution.currentData(),
         )
