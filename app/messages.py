@@ -181,6 +181,14 @@ class BrowseErrors:
 
 
 @dataclass(frozen=True, slots=True)
+class Shrink:
+    """Make small copies of pictures: the window opens no file that the engine did not write."""
+
+    pictures: tuple[Path, ...]
+    side_px: int = 256  # of the longer side
+
+
+@dataclass(frozen=True, slots=True)
 class ImportCheckpoint:
     """Bring a published checkpoint of another project into this program's form."""
 
@@ -210,6 +218,7 @@ Request = (
     | Compare
     | Project
     | BrowseErrors
+    | Shrink
     | Doctor
     | ImportCheckpoint
 )
@@ -387,6 +396,24 @@ class ErrorsBrowsed:
 
 
 @dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """``path`` is None where ``problem`` says why the picture cannot be read."""
+
+    picture: Path
+    path: Path | None  # JPEG, upright
+    width: int = 0  # of the picture itself, upright
+    height: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """In the order of the request."""
+
+    thumbnails: tuple[Thumbnail, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     done: int
     total: int  # 0: unknown
@@ -424,6 +451,7 @@ Answer = (
     | Compared
     | Projected
     | ErrorsBrowsed
+    | Shrunk
     | Diagnosis
     | CheckpointImported
 )

@@ -46,6 +46,7 @@ from app.messages import (
     Request,
     Running,
     Score,
+    Shrink,
     Train,
     UserError,
     Warm,
@@ -244,6 +245,10 @@ class _Engine:
                 from app.engine.evaluation_errors import browse
 
                 return browse(request)
+            case Shrink():
+                from app.engine.thumbnails import shrink
+
+                return shrink(request, self._open_shelf(), report)
             case Doctor():
                 from app.engine.doctor import examine
 

@@ -35,6 +35,7 @@ from app.messages import (
     QueryRead,
     Request,
     Score,
+    Shrink,
     Train,
     Warm,
 )
@@ -137,6 +138,8 @@ def _describe(request: Request) -> tuple[int, str]:
             return 2, f"Drawing the map of {request.folder.name}"
         case BrowseErrors():
             return 3, f"Reading the errors of {request.folder.name}"
+        case Shrink():
+            return 6, f"Making {len(request.pictures)} pictures small"
         case ImportCheckpoint():
             return 1, f"Importing {request.file.name}"
         case Warm():
