@@ -42,6 +42,7 @@ BAD = {
     "use_heading": "yes",
     "heatmap_opacity": 1.5,
     "device": 0,
+    "execution": "tensorrt",
 }
 
 

@@ -17,7 +17,6 @@ from PySide6.QtWidgets import (
 from app.settings import Settings
 from app.ui.theme import GAP
 
-
 EXECUTION_WORDS = {
     "auto": "the fastest that is safe",
     "eager": "PyTorch",
