@@ -12,6 +12,7 @@ from app.engine.metrics import box_iou, chance_of_recall, great_circle_m, sdm_at
 from app.engine.protocols import (
     DENSEUAV_RADIUS_M,
     KEEP,
+    VIGOR_10_M,
     VIGOR_CURVE_M,
     VIGOR_RADIUS_M,
     columns,
@@ -238,6 +239,7 @@ def test_vigors_curve_has_its_499_steps():
     assert len(VIGOR_CURVE_M) == 499
     assert VIGOR_CURVE_M[0] == pytest.approx(1.1**0.2)
     assert VIGOR_CURVE_M[-1] == pytest.approx(1.1**99.8)
+    assert min(VIGOR_CURVE_M, key=lambda metres: abs(metres - 10)) == VIGOR_10_M  # as its code does
 
 
 def test_chance_by_hand():
