@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, Qt, Slot
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QLabel, QSlider, QWidget
 
 from app.messages import EpochDone
@@ -43,6 +43,23 @@ PLOTS = (
     Plot("speed", "Pictures a second", from_zero=True),
     Plot("memory", "Memory", "MB", from_zero=True),
 )
+
+
+def line_colour(palette: QPalette, row: int) -> QColor:
+    """Of the n-th of several things that are drawn into one plot."""
+    chosen = _ON_DARK if is_dark(palette) else _ON_LIGHT
+    return QColor(chosen[row % len(chosen)])
+
+
+def dress_plot(plot: pg.PlotWidget, palette: QPalette) -> None:
+    """Colours of the theme for a plot's ground, axes and grid."""
+    c = colours(palette)
+    plot.setBackground(c.base)
+    for side in ("left", "bottom"):
+        axis = plot.getAxis(side)
+        axis.setPen(c.border)
+        axis.setTextPen(c.subtle)
+    plot.showGrid(x=True, y=True, alpha=0.15)
 
 
 def curves_of(detail: RunDetail) -> dict[str, Curve]:
@@ -141,8 +158,7 @@ class CurvesView(QWidget):
 
     def colour_of(self, row: int) -> QColor:
         """Of the run in this place, for a legend elsewhere."""
-        chosen = _ON_DARK if is_dark(self.palette()) else _ON_LIGHT
-        return QColor(chosen[row % len(chosen)])
+        return line_colour(self.palette(), row)
 
     @Slot()
     def _draw(self) -> None:
@@ -185,14 +201,8 @@ class CurvesView(QWidget):
         widget.enableAutoRange(axis="y")
 
     def _dress(self) -> None:
-        c = colours(self.palette())
         for widget in self.plots.values():
-            widget.setBackground(c.base)
-            for side in ("left", "bottom"):
-                axis = widget.getAxis(side)
-                axis.setPen(c.border)
-                axis.setTextPen(c.subtle)
-            widget.showGrid(x=True, y=True, alpha=0.15)
+            dress_plot(widget, self.palette())
         self._draw()
 
     def changeEvent(self, event: QEvent) -> None:

@@ -5,17 +5,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from PySide6.QtCore import QAbstractTableModel, Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QColor, QFontDatabase
 from PySide6.QtWidgets import (
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QLineEdit,
     QPlainTextEdit,
     QProgressBar,
     QPushButton,
-    QTableView,
     QVBoxLayout,
     QWidget,
 )
@@ -28,6 +26,7 @@ from app.ui.elided import ElidedLabel
 from app.ui.theme import GAP
 from app.ui.training_fields import words_of
 from app.ui.training_form import duration
+from app.ui.word_table import WordTable
 
 
 class RunHead(QWidget):
@@ -104,57 +103,7 @@ def _stands(status: RunStatus) -> str:
     return ", ".join(words)
 
 
-class _Cells(QAbstractTableModel):
-    """A table of words."""
-
-    def __init__(self, head: tuple[str, ...], parent: QWidget) -> None:
-        super().__init__(parent)
-        self.head = head
-        self.rows: tuple[tuple[str, ...], ...] = ()
-
-    def show_rows(self, head: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> None:
-        if (head, rows) != (self.head, self.rows):
-            self.beginResetModel()
-            self.head, self.rows = head, rows
-            self.endResetModel()
-
-    def rowCount(self, parent: Any = None) -> int:
-        return 0 if parent is not None and parent.isValid() else len(self.rows)
-
-    def columnCount(self, parent: Any = None) -> int:
-        return 0 if parent is not None and parent.isValid() else len(self.head)
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
-            return self.head[section]
-        return None
-
-    def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
-            return self.rows[index.row()][index.column()]
-        return None
-
-
-class _WordTable(QTableView):
-    def __init__(self, name: str, head: tuple[str, ...], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.cells = _Cells(head, self)
-        self.setModel(self.cells)
-        self.setAccessibleName(name)
-        self.setShowGrid(False)
-        self.setAlternatingRowColors(True)
-        self.setWordWrap(False)
-        self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(24)
-        head_view = self.horizontalHeader()
-        head_view.setHighlightSections(False)
-        head_view.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        head_view.setStretchLastSection(True)
-
-
-class EpochsTable(_WordTable):
+class EpochsTable(WordTable):
     HEAD = ("Epoch", "Loss", "Rate", "Pictures/s", "Memory", "Took")
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -199,7 +148,7 @@ class LogView(QPlainTextEdit):
         bar.setValue(bar.maximum() if at_end else place)
 
 
-class SettingsTable(_WordTable):
+class SettingsTable(WordTable):
     """All settings of one run, or what several do not share."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
