@@ -295,6 +295,7 @@ ACTS: dict[str, Callable[[argparse.Namespace], int]] = {
     "pairs": partial(cli_pairs.pairs_command, _progress, _tell_skipped),
     "world": _world,
     "checkpoint info": _checkpoint_info,
+    "checkpoint calibrate": partial(cli_objects.calibrate_command, _progress),
     "checkpoint imagenet": _checkpoint_imagenet,
     "checkpoint import": _checkpoint_import,
     "doctor": _doctor,

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -67,6 +67,42 @@ def add_object(
     )
     one.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
     one.set_defaults(act="object")
+
+
+def add_calibrate(acts: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    one = acts.add_parser(
+        "calibrate",
+        help="measure an object checkpoint on held-out clicks and fit its probabilities; "
+        "both are kept in its card",
+    )
+    one.add_argument("checkpoint", type=Path)
+    one.add_argument("--objects", type=Path, required=True, help="an object folder")
+    one.add_argument("--split", default="val", help="of the folder (val)")
+    one.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
+    one.set_defaults(act="checkpoint calibrate")
+
+
+def calibrate_command(telling: Telling, args: argparse.Namespace) -> int:
+    """Figures of other data on the card stay; those of the same name are replaced."""
+    from app.engine.checkpoints import load_object_checkpoint, rewrite_card
+    from app.engine.datasets.clicks import read_click_pairs
+    from app.engine.object_calibration import measure_objects
+
+    checkpoint = load_object_checkpoint(args.checkpoint, device=args.device)
+    pairs = read_click_pairs(args.objects, args.split, view=checkpoint.card.query_view)
+    with telling() as report:
+        measured = measure_objects(
+            checkpoint, pairs, data=f"{args.objects.resolve().name} {args.split}", report=report
+        )
+    fresh, fitted = measured.metrics(), measured.calibration()
+    names = {metric.name for metric in fresh}
+    kept = tuple(metric for metric in checkpoint.card.metrics if metric.name not in names)
+    card = replace(checkpoint.card, metrics=(*kept, *fresh), calibration=fitted)
+    rewrite_card(args.checkpoint, card)
+    for metric in fresh:
+        print(f"{metric.name:>24}  {metric.value:.3f}")
+    print(f"{'temperature':>24}  {fitted.temperature:.3g}  on {fitted.data}")
+    return 0
 
 
 def object_command(telling: Telling, args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from app import __version__
 from app.cli_evaluate import add_evaluate
-from app.cli_objects import add_object
+from app.cli_objects import add_calibrate, add_object
 from app.cli_pairs import add_pairs
 from app.cli_train import add_runs, add_train
 from app.engine.import_projects import BY_NAME
@@ -98,6 +98,7 @@ def _add_checkpoint(commands: _Commands) -> None:
     info = acts.add_parser("info", help="print a checkpoint's card")
     info.add_argument("checkpoint", type=Path)
     info.set_defaults(act="checkpoint info")
+    add_calibrate(acts)
     imagenet = acts.add_parser(
         "imagenet", help="ImageNet weights of EfficientNet-Lite0 as a checkpoint to start from"
     )

@@ -169,3 +169,32 @@ def test_with_a_locator_the_photo_is_located_first(tmp_path, capsys, monkeypatch
         for f in json.loads((tmp_path / "a.geojson").read_text())["features"]
     ]
     assert {"candidate", "object"} <= set(kinds)
+
+
+@pytest.mark.slow
+def test_calibrating_keeps_figures_and_temperature_in_the_card(tmp_path, capsys):
+    import torch
+
+    from app.card import Card, Metric, read_card
+    from app.engine.checkpoints import save_checkpoint
+    from app.models.build import create_object, preset_config
+    from tests.engine.click_folder import write_clicks
+
+    torch.manual_seed(0)
+    config = preset_config("attengeo", "smallest")
+    network = create_object("attengeo", config)
+    sizes = {view: network.input_size(view) for view in ("drone", "satellite")}
+    old = (Metric("mean IoU", 0.9, "elsewhere"), Metric("epochs", 3, "run"))
+    card = Card("attengeo", config, "fresh", "object", "drone", sizes, 0, 100.0, metrics=old)
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, network, card)
+    folder = write_clicks(tmp_path / "blocks", train=1, val=20)
+    assert run_command(["checkpoint", "calibrate", str(path), "--objects", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "on blocks val, 20 clicks" in out
+    kept = read_card(path)
+    assert kept.calibration is not None
+    figures = {metric.name: metric for metric in kept.metrics}
+    assert figures["epochs"].value == 3
+    assert figures["mean IoU"].data == "blocks val, 20 clicks"
+    assert f"{figures['mean IoU'].value:.3f}" in out

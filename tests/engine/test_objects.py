@@ -216,9 +216,9 @@ def test_the_next_click_on_the_same_pair_encodes_the_photo_only(place, shelf, ph
 
 
 def test_a_photo_that_changed_is_encoded_again(place, shelf, photo):
-    find_objects(ask(photo, place, "red"), shelf)
-    save(photo, np.roll(painted(), 16, axis=1))  # each patch where its right neighbour was
     request = ask(photo, place, clicks=(patch_at("green"),), tiles=(tile_near(place, "red"),))
+    find_objects(request, shelf)
+    save(photo, np.roll(painted(), 16, axis=1))  # each patch where its right neighbour was
     found = find_objects(request, shelf)
     assert shelf.network.encoded["query"] == 2
     assert found.objects[0].best.centre.metres_to(LatLon(*latlon_of("red"))) < 3.0
