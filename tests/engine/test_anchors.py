@@ -22,11 +22,12 @@ def test_clear_groups_are_found_smallest_first():
 
 
 def test_small_boxes_count_as_much_as_large_ones():
-    # By Euclidean distance the two small groups would be one: they are 7 pixels apart, while the
-    # boxes of the large group differ by more.
-    sizes = boxes((5.0, 5.0), (12.0, 12.0), (400.0, 400.0), spread=0.1)
+    # By Euclidean distance the large ones, which differ by hundreds of pixels, would get two.
+    large = np.random.default_rng(1).uniform(250, 600, size=(60, 1)).repeat(2, axis=1)
+    sizes = np.concatenate((boxes((6.0, 6.0), (14.0, 14.0)), large))
     anchors = cluster_anchors(sizes, count=3, seed=1)
-    assert np.allclose(anchors, [(5, 5), (12, 12), (400, 400)], rtol=0.1)
+    assert np.allclose(anchors[:2], [(6, 6), (14, 14)], rtol=0.05)
+    assert 300 < anchors[2][0] < 550
 
 
 def test_the_same_seed_gives_the_same_anchors_and_the_order_of_boxes_hardly_matters():
@@ -65,3 +66,12 @@ def test_what_cannot_be_clustered_is_refused_with_a_sentence():
         cluster_anchors(np.array([[4.0, 0.0], [6, 7]]), count=1, seed=0)
     with pytest.raises(UserError, match="no area"):
         cluster_anchors(np.array([[4.0, np.nan], [6, 7]]), count=1, seed=0)
+
+
+def test_each_anchor_is_the_mean_of_the_boxes_most_like_it():
+    sizes = np.random.default_rng(7).lognormal(3, 0.7, size=(300, 2))
+    anchors = np.asarray(cluster_anchors(sizes, count=5, seed=0))
+    owner = shape_iou(sizes, anchors).argmax(axis=1)
+    means = np.stack([sizes[owner == i].mean(axis=0) for i in range(5)])
+    # Anchors are rounded to a tenth, which may hand a box or two to another one.
+    assert np.allclose(anchors, means, atol=0.3)
