@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -448,6 +449,19 @@ def test_reading_that_takes_too_long_is_stopped(tmp_path):
     with pytest.raises(UserError, match="took longer than 0 s and was stopped"):
         read_published(saved(weights(), tmp_path / "w.pth"), limits=Limits(0.01, 1 << 30, 1 << 20))
     assert leftovers() == before
+
+
+@needs_posix
+def test_a_reader_that_hangs_is_killed(tmp_path, monkeypatch):
+    program = tmp_path / "skyfix"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(sys, "executable", str(program))
+    started = time.monotonic()
+    with pytest.raises(UserError, match="took longer than 1 s"):
+        read_published(saved(weights(), tmp_path / "w.pth"), limits=Limits(1, 1 << 30, 1 << 20))
+    assert time.monotonic() - started < 30
 
 
 def test_a_cancelled_reading_leaves_no_process_and_no_file(tmp_path):
