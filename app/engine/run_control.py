@@ -67,7 +67,8 @@ def read_status(run_dir: Path) -> RunStatus:
         status = RunStatus("stopped" if (run_dir / LAST).is_file() else "queued")
     except (OSError, ValueError, TypeError, AttributeError):
         status = RunStatus("stopped", problem=f"{STATUS} is damaged")
-    if status.state in LIVE and not _lives(run_dir, status):
+    gone = status.state in LIVE and not _lives(run_dir, status)
+    if gone or (status.state == "queued" and (run_dir / EXIT).is_file()):
         status = replace(status, state="dead", problem=_last_words(run_dir), seconds_left=None)
     return replace(
         status,
@@ -80,6 +81,16 @@ def write_status(run_dir: Path, status: RunStatus) -> None:
     status = replace(status, beat=time.time(), pid=os.getpid(), host=platform.node())
     # A lost heartbeat is no harm, and waiting for the disk every few seconds would be.
     write_whole(run_dir / STATUS, json.dumps(asdict(status)).encode(), lasting=False)
+
+
+def queue(run_dir: Path) -> None:
+    """A process for this run is about to start. A live run is refused."""
+    if is_held(run_dir):
+        raise UserError(f"{run_dir.name} is being trained already", "Stop it first.")
+    (run_dir / EXIT).unlink(missing_ok=True)
+    before = read_status(run_dir)
+    kept = replace(before, state="queued", problem="", hint="", note="", seconds_left=None)
+    write_status(run_dir, kept)
 
 
 def ask(run_dir: Path, word: Word) -> None:

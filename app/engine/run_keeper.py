@@ -10,7 +10,7 @@ import threading
 from dataclasses import asdict
 from pathlib import Path
 
-from app.engine.run_control import write_exit
+from app.engine.run_control import queue, write_exit
 from app.engine.run_store import RunStore
 from app.engine.runs import (
     CONFIG,
@@ -29,6 +29,7 @@ def start(run: Train, store: RunStore | None = None) -> int:
     to go on with. Its state is ``queued`` until the training begins."""
     if (run.run_dir / LAST).is_file() and (run.run_dir / CONFIG).is_file():
         refuse_other_settings(run.run_dir, asdict(read_config(run.run_dir)), asdict(run))
+    queue(run.run_dir)
     write_config(run)
     (store or RunStore()).add(run.run_dir)
     return _detached([*_program(), "runs", "keep", str(run.run_dir)], run.run_dir)

@@ -140,6 +140,8 @@ class RunStore:
         fresh = not self.path.exists()
         try:
             db = _connected(self.path)
+        except sqlite3.OperationalError as error:  # locked, or no right to it: no damage
+            raise self._unusable(error) from error
         except sqlite3.DatabaseError:
             kept = self.path.with_name(f"{self.path.name}.damaged-{time.time():.0f}")
             self.path.replace(kept)
@@ -154,12 +156,15 @@ class RunStore:
                         _added(db, config.parent)
                 yield db
         except sqlite3.OperationalError as error:
-            raise UserError(
-                f"The table of runs {self.path} cannot be used: {error}",
-                "Check its rights and the disk; the runs themselves are safe in their folders.",
-            ) from error
+            raise self._unusable(error) from error
         finally:
             db.close()
+
+    def _unusable(self, error: sqlite3.Error) -> UserError:
+        return UserError(
+            f"The table of runs {self.path} cannot be used: {error}",
+            "Check its rights and the disk; the runs themselves are safe in their folders.",
+        )
 
 
 def compare(runs: Sequence[Train]) -> tuple[Difference, ...]:
@@ -179,7 +184,9 @@ def _connected(path: Path) -> sqlite3.Connection:
         (verdict,) = db.execute("pragma quick_check(1)").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
-        db.execute("select id, path, added from runs limit 1")
+        columns = [row[1] for row in db.execute("pragma table_info(runs)")]
+        if columns != ["id", "path", "added"]:
+            raise sqlite3.DatabaseError(f"the table runs has the columns {columns}")
     except sqlite3.DatabaseError:
         db.close()
         raise

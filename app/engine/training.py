@@ -91,8 +91,8 @@ def _train(run: Train, team: Team, device: Device, watch: Watch) -> Trained:
         refuse_other_settings(run.run_dir, state.recipe, recipe)
     if team.first:
         write_config(run)
-        RunStore().add(run.run_dir)
         log_start(run, task, network, device)
+        _register(run)
     to_device(network, device)
     synchronised(network, team, device)
     loop = _Loop(
@@ -111,6 +111,14 @@ def _train(run: Train, team: Team, device: Device, watch: Watch) -> Trained:
         task.held_loader(workers=run.workers) as held_loader,
     ):
         return _epochs(loop, loader, held_loader)
+
+
+def _register(run: Train) -> None:
+    """Into the table of runs; the run itself can do without."""
+    try:
+        RunStore().add(run.run_dir)
+    except UserError as problem:
+        log(run.run_dir, str(problem))
 
 
 def _render_own_area(run: Train, start: Start, team: Team, report: Report) -> None:

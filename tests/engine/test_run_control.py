@@ -20,6 +20,7 @@ from app.engine.run_control import (
     ask,
     held,
     is_held,
+    queue,
     read_status,
     take_word,
     write_exit,
@@ -193,6 +194,31 @@ def test_a_line_that_is_still_being_written_is_left_out(tmp_path):
     with (tmp_path / "steps.jsonl").open("a") as file:
         file.write('{"step": 2, "ep')
     assert [line.step for line in read_steps(tmp_path)] == [1]
+
+
+def test_a_run_about_to_start_is_queued_and_one_that_never_began_is_dead(run):
+    write_config(run)
+    queue(run.run_dir)
+    assert read_status(run.run_dir).state == "queued"
+    (run.run_dir / "output.txt").write_text("no such device\n")
+    write_exit(run.run_dir, 1)
+    status = read_status(run.run_dir)
+    assert status.state == "dead"
+    assert "exit code 1" in status.problem
+    assert "no such device" in status.problem
+
+
+def test_a_live_run_is_not_started_again(run):
+    with held(run.run_dir), pytest.raises(UserError, match="trained already"):
+        start(run)
+
+
+def test_a_table_that_cannot_be_used_does_not_stop_a_run(run, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    (home / "data" / "runs.sqlite").mkdir(parents=True)
+    monkeypatch.setenv("SKYFIX_HOME", str(home))
+    train(replace(run, epochs=1))
+    assert "table of runs" in (run.run_dir / "log.txt").read_text()
 
 
 def wait_for(condition, timeout_s=120.0):
