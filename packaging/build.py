@@ -176,8 +176,9 @@ def archive(program: Path, target: Path) -> None:
     say(f"packing {target.name}")
     partial = target.with_name(target.name + ".partial")
     command = ["tar", "--sort=name", "--owner=0", "--group=0", "--numeric-owner", "-C"]
-    command += [str(program.parent), "-I", "zstd -10 -T0", "-cf", str(partial), program.name]
+    command += [str(program.parent), "-I", "zstd -9 -T0", "-cf", str(partial), program.name]
     if subprocess.run(command, check=False).returncode != 0:
+        partial.unlink(missing_ok=True)
         raise BuildFailed("tar has failed; is the disk full?")
     partial.replace(target)
 

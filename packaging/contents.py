@@ -1,6 +1,9 @@
 """What of the installed packages stays out of the program, as data; read by ``skyfix.spec``."""
 
 import re
+import subprocess
+from collections.abc import Iterable
+from pathlib import PurePath
 
 # Modules that nothing of ours reaches, or only from source, by the reason.
 _MODULES = {
@@ -20,16 +23,32 @@ _MODULES = {
 EXCLUDED = [name for names in _MODULES.values() for name in names.split()]
 
 # Files, by where they would lie in the program. torch's headers, static libraries and tools are
-# for compiling against it; Qt's debug packs, QML and developer tools for writing programs.
+# for compiling against it; Qt's debug packs, QML and developer tools for writing programs. The
+# sources of torch's compiler and exporters (their code is in the executable; a configuration reads
+# its own source) serve torch.compile, which a frozen program does not offer. torchvision's
+# operators are never used (see app/models/backbone.py). GTK's theme would bring half a GTK to meet
+# the system's other half; the file dialogs come by the desktop portal.
 _LEFT_OUT = re.compile(
     r"""(^|/)torch/(include|test|share|bin/(?!torch_shm_manager))/?
-    | \.(a|lib|pyi|prl|cmake|h|hpp|cuh|la)$
+    | (^|/)torch/(_inductor|_dynamo|_functorch|_export|export|onnx|ao|testing
+        |distributed/(?!optim|nn/))(?!.*config)[^.]*/[^/]*\.(py|jinja|json)$
+    | (^|/)torch/lib/lib(torchbind_test|jitbackend_test|backend_with_compiler)\.
+    | (^|/)torchvision/(_C|image)[^/]*\.(so|pyd|dylib)$
+    | (^|/)torchvision\.libs/
+    | (^|/)timm/models/.*\.py$
+    | \.(a|lib|pyi|prl|cmake|h|hpp|cuh|la|map)$
+    | \.dist-info/RECORD$
+    | /leaflet-src\.
     | \.debug\.(pak|bin)$
     | (^|/)qtwebengine_devtools_resources\.pak$
     | (^|/)qtwebengine_locales/(?!en-US)
     | (^|/)PySide6/(Qt/)?qml/
     | (^|/)PySide6/(Qt/)?translations/(?!qtwebengine_locales)
     | (^|/)plugins/(qmltooling|sqldrivers|designer|assetimporters|sceneparsers|geometryloaders)/
+    | (^|/)plugins/(egldeviceintegrations|generic|printsupport|platformthemes/libqgtk)
+    | (^|/)plugins/platforms/libq(eglfs|linuxfb|minimalegl|vkkhrdisplay|vnc)
+    | (^|/)plugins/imageformats/(lib)?qpdf
+    | (^|/)(lib)?Qt6(Pdf|EglF[Ss])
     | (^|/)cv2/qt/
     | (^|/)pyproj/proj_dir/share/proj/
     | (^|/)rasterio/.*\.(pyx|pxd|pxi|c|cpp)$
@@ -43,3 +62,45 @@ _LEFT_OUT = re.compile(
 def kept(name: str) -> bool:
     """Whether this file is packed. ``name`` is its path in the program."""
     return _LEFT_OUT.search(name.replace("\\", "/")) is None
+
+
+def without_orphans(
+    binaries: Iterable[tuple[str, str, str]],
+) -> list[tuple[str, str, str]]:
+    """PyInstaller's (name in the program, file, kind) less what stays out, and less the libraries
+    that were only there for it.
+
+    A library that nothing names (it is opened by name while running) stays.
+    """
+    entries = list(binaries)
+    files = {PurePath(name).name: path for name, path, kind in entries if kind != "SYMLINK"}
+    staying = [entry for entry in entries if kept(entry[0])]
+    gone = [path for name, path, kind in entries if not kept(name) and kind != "SYMLINK"]
+    held = [path for name, path, kind in staying if kind != "SYMLINK"]
+    suspects = _reached(gone, files)
+    needed = _reached(
+        [path for path in held if PurePath(path).name not in suspects], files
+    )  # a library is no witness for itself
+    orphans = suspects - needed
+    return [entry for entry in staying if PurePath(entry[0]).name not in orphans]
+
+
+def _reached(starts: Iterable[str], files: dict[str, str]) -> set[str]:
+    """File names of the libraries that these name, and that those name in turn."""
+    reached: set[str] = set()
+    ahead = list(starts)
+    while ahead:
+        new = libraries_of(ahead) & files.keys() - reached
+        reached |= new
+        ahead = [files[name] for name in new]
+    return reached
+
+
+def libraries_of(files: Iterable[str]) -> set[str]:
+    """The sonames that ELF files name; none of other files, and none where readelf is missing."""
+    command = ["readelf", "-d", "--wide", *files]
+    try:
+        listing = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return set()
+    return set(re.findall(r"\(NEEDED\).*\[(.+)\]", listing))

@@ -24,7 +24,7 @@ C_LIBRARY = re.compile(r"(lib(c|m|dl|rt|pthread|util|resolv)\.so|ld-linux)")
 BASE = ("libc6 (>= 2.34)", "libstdc++6", "libgcc-s1", "ca-certificates", "shared-mime-info")
 # Of Qt's plugins some serve desktops or hardware that most machines have not.
 OPTIONAL = re.compile(r"plugins/(platformthemes|egldeviceintegrations|generic|printsupport)/")
-RECOMMENDED = ("desktop-file-utils", "libgtk-3-0t64 | libgtk-3-0", "fonts-dejavu-core")
+RECOMMENDED = ("desktop-file-utils", "xdg-desktop-portal", "fonts-dejavu-core")
 PLACE = Path("opt/skyfix")
 
 
@@ -36,9 +36,17 @@ def write_deb(program: Path, target: Path, version: str) -> None:
         _lay_out(program, root)
         _write_control(program, root, version)
         partial = target.with_name(target.name + ".partial")
-        command = ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", folder, str(partial)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        partial.replace(target)
+        # xz packs a little tighter and takes many times as long; dpkg reads zstd since Debian 12.
+        command = ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z9", "--build"]
+        command += [folder, str(partial)]
+        try:
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        except subprocess.CalledProcessError as failed:
+            raise SystemExit("deb: dpkg-deb has failed; is the disk full?") from failed
+        else:
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def _lay_out(program: Path, root: Path) -> None:

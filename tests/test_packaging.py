@@ -34,6 +34,11 @@ build, contents, deb = load("build"), load("contents"), load("deb")
         "torch/bin/torch_shm_manager",  # torch does not start without it
         "PySide6/Qt/resources/qtwebengine_resources.pak",
         "PySide6/Qt/translations/qtwebengine_locales/en-US.pak",
+        "torch/_inductor/config.py",  # a configuration reads its own source
+        "torch/distributed/optim/functional_adam.py",  # compiled from its source when imported
+        "PySide6/Qt/plugins/platformthemes/libqxdgdesktopportal.so",
+        "PySide6/Qt/plugins/platforms/libqoffscreen.so",
+        "js_lib_leaflet/static/js_lib_leaflet/leaflet.js",
         "rasterio/proj_data/proj.db",
         "resources/demo/truth.csv",
     ],
@@ -52,12 +57,39 @@ def test_what_the_program_needs_is_packed(name):
         "PySide6/Qt/qml/QtQuick/qmldir",
         "PySide6/Qt/translations/qtwebengine_locales/de.pak",
         "cv2/qt/plugins/platforms/libqxcb.so",
+        "torch/_inductor/codegen/cpp.py",
+        "torchvision/_C.so",
+        "torchvision.libs/libnvjpeg.36e11081.so.13",
+        "timm/models/swin_transformer.py",
+        "PySide6/Qt/plugins/platformthemes/libqgtk3.so",
+        "js_lib_leaflet/static/js_lib_leaflet/leaflet-src.js",
         "pyproj/proj_dir/share/proj/proj.db",  # the second PROJ
         r"torch\include\ATen\ATen.h",  # as Windows writes it
     ],
 )
 def test_what_only_developers_need_is_left_out(name):
     assert not contents.kept(name)
+
+
+def test_a_library_goes_with_the_last_that_names_it(monkeypatch):
+    names = {
+        "plugins/printsupport/libcupsplugin.so": {"libcups.so.2", "libz.so.1"},
+        "libcups.so.2": {"libavahi.so.3"},
+        "libavahi.so.3": {"libcups.so.2"},
+        "libz.so.1": set(),
+        "program.so": {"libz.so.1"},
+        "libopened-by-name.so": set(),
+    }
+    monkeypatch.setattr(
+        contents, "libraries_of", lambda files: set().union(*(names[file] for file in files))
+    )
+    entries = [(name, name, "BINARY") for name in names]
+    entries += [("Qt/libcups.so.2", "libcups.so.2", "SYMLINK")]
+    assert [name for name, *_ in contents.without_orphans(entries)] == [
+        "libz.so.1",
+        "program.so",
+        "libopened-by-name.so",
+    ]
 
 
 def test_nothing_that_the_program_imports_is_left_out():
