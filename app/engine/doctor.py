@@ -47,7 +47,7 @@ PACKAGES = (
     ("openvino", ""),
 )
 OPTIONAL = ("openvino",)  # a faster CPU, if it is there
-WITH_ADDONS = ("PySide6_WebEngine",)  # a package of its own in some releases of PySide6
+PARTS = ("PySide6_Addons", "PySide6_WebEngine")  # of PySide6: how it is cut varies
 
 
 def examine(
@@ -116,7 +116,7 @@ def _versions() -> Iterator[Finding]:
                 yield Finding(area, name, "there, version unknown")
             elif name in OPTIONAL:
                 yield Finding(area, name, "not installed (optional)")
-            elif name not in WITH_ADDONS:
+            elif name not in PARTS:
                 yield Finding(area, name, "missing", "problem", AGAIN)
 
 
