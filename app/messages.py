@@ -13,6 +13,17 @@ from typing import Literal
 from app.card import Card, View
 from app.diagnosis import Diagnosis, Doctor
 from app.errors import JobCancelled, UserError
+from app.evaluation_messages import (
+    BrowseErrors,
+    Compare,
+    Compared,
+    ErrorsBrowsed,
+    Evaluate,
+    Evaluated,
+    Project,
+    Projected,
+    Score,
+)
 from app.geo import LatLon
 from app.manifest import Manifest
 from app.object_messages import (
@@ -22,7 +33,6 @@ from app.object_messages import (
     FindObjects,
     ObjectsFound,
 )
-from app.results import BoxRow, Comparison, ErrorRow, EvaluationResult, Projection
 from app.train_request import (
     EpochDone,
     EstimateTraining,
@@ -35,16 +45,25 @@ from app.train_request import (
 
 __all__ = [  # from below, so that callers need one import
     "AddCorrection",
+    "BrowseErrors",
+    "Compare",
+    "Compared",
     "CorrectionAdded",
     "Diagnosis",
     "Doctor",
     "EpochDone",
+    "ErrorsBrowsed",
     "EstimateTraining",
+    "Evaluate",
+    "Evaluated",
     "ExplainObject",
     "FindObjects",
     "JobCancelled",
     "ObjectsFound",
     "PreviewTraining",
+    "Project",
+    "Projected",
+    "Score",
     "Train",
     "Trained",
     "TrainingEstimate",
@@ -120,64 +139,6 @@ class Export:
     path: Path
     locations: "tuple[Location, ...]" = ()
     objects: tuple[ObjectsFound, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluate:
-    """Measure a checkpoint on a data set: describe its tests' pictures, then score them.
-
-    Each test gets a folder in ``output`` (see app.results). Goes on where a cancelled or killed
-    one stopped; what is described already is only scored.
-    """
-
-    checkpoint: Path
-    data: Path  # a data set's folder, or a pair folder
-    output: Path | None = None  # None: a folder of the checkpoint's own in paths.evaluations()
-    name: str = ""  # of the data set's layout; none given: recognised
-    tests: tuple[str, ...] = ()  # their names; none given: all that fit the checkpoint
-    headings: Literal["known", "unknown"] = "known"
-    turns: int | None = None  # for unknown headings; None: the card's
-    resamples: int = 1000  # of the bootstrap
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Figures from an evaluation folder, without the network."""
-
-    folder: Path
-    resamples: int = 1000
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    """Two scored evaluation folders of the same test."""
-
-    first: Path
-    second: Path
-    resamples: int = 1000
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """Draw an evaluation's descriptors on a plane."""
-
-    folder: Path
-    method: Literal["pca", "tsne"] = "pca"
-    most: int = 2000  # pictures; more are thinned out evenly
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class BrowseErrors:
-    """A page of a scored evaluation's queries that were not found."""
-
-    folder: Path
-    order: Literal["worst", "sure"] = "worst"  # or those that were most probable, and wrong
-    start: int = 0
-    count: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,35 +325,6 @@ class GalleryBuilt:
     manifest: Manifest
     described: int  # tiles described by this call; the rest were there already
     skipped: tuple[str, ...]  # "r003c017: no data", at most the first hundred
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """One folder a test, each with its figures."""
-
-    folders: tuple[Path, ...]
-    results: tuple[EvaluationResult, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    first: Path
-    second: Path
-    comparison: Comparison
-
-
-@dataclass(frozen=True, slots=True)
-class Projected:
-    folder: Path
-    projection: Projection
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorsBrowsed:
-    folder: Path
-    total: int  # rows that there are in all
-    start: int
-    rows: tuple[ErrorRow, ...] | tuple[BoxRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
