@@ -51,6 +51,8 @@ def place(tmp_path_factory):
 @pytest.fixture
 def asked(tmp_path, place, monkeypatch):
     """What stands before the clicks on a command line that finds blocks by their colour."""
+    import app.engine.locate  # these look at the class as they are loaded: before it changes
+    import app.engine.objects  # noqa: F401
     from app.engine import shelf
     from tests.engine.block_place import write_photo
     from tests.engine.stand_in_objects import StandInShelf
@@ -148,6 +150,8 @@ def test_a_click_that_is_no_pair_of_numbers_is_bad_usage(asked, capsys):
 
 @pytest.mark.slow
 def test_with_a_locator_the_photo_is_located_first(tmp_path, capsys, monkeypatch):
+    import app.engine.locate
+    import app.engine.objects  # noqa: F401
     from app.engine import shelf
     from tests.engine.small_town import make_town
     from tests.engine.stand_in_objects import ColourFinder, StandInShelf, object_card
