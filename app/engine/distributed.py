@@ -20,6 +20,7 @@ from torch.utils.data import Sampler
 
 from app.engine.checkpoints import Device, choose_device
 from app.errors import UserError
+from app.models.backbone import synchronise_norms
 
 LONGEST_WAIT = timedelta(hours=6)  # for the first process, which measures while the others wait
 
@@ -109,13 +110,8 @@ def joined(wanted: str) -> Iterator[tuple[Team, Device]]:
 
 def synchronised(network: nn.Module, team: Team, device: Device) -> None:
     """Batch norms see the whole batch, where this is possible: on CUDA."""
-    if team.size == 1 or device.name == "cpu":
-        return
-    for name, module in list(network.named_modules()):
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            parent = network.get_submodule(name.rpartition(".")[0])
-            new = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-            setattr(parent, name.rpartition(".")[2], new)
+    if team.size > 1 and device.name != "cpu":
+        synchronise_norms(network)
 
 
 def require_even(batch_size: int, team: Team) -> None:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from app.engine import machine_memory
 from app.engine.checkpoints import Device, save_checkpoint, to_device
-from app.engine.distributed import Team, joined, synchronised
+from app.engine.distributed import Team, joined, require_even, synchronised
 from app.engine.learner import Learner, make_learner
 from app.engine.network_start import Start, make_network, read_start
 from app.engine.run_control import held
@@ -81,6 +81,7 @@ def train(run: Train, report: Report = ignore) -> Trained:
 
 
 def _train(run: Train, team: Team, device: Device, watch: Watch) -> Trained:
+    require_even(run.batch_size, team)
     start = read_start(run)
     if run.imagery is not None:
         _render_own_area(run, start, team, watch.report)

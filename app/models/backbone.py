@@ -121,3 +121,8 @@ class MapTrunk(nn.Module):
         )
         size = maps[0].shape[2:]
         return torch.cat([maps[0], *(F.interpolate(x, size) for x in maps[1:])], dim=1)
+
+
+def synchronise_norms(net: nn.Module) -> None:
+    """Batch norms see the batches of all processes; timm's own norms keep their activations."""
+    timm.layers.convert_sync_batchnorm(net)  # type: ignore[attr-defined, no-untyped-call]  # timm's

@@ -7,10 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from app.engine.distributed import Share, Team, require_even
 from app.engine.runs import read_metrics, read_steps
 from app.errors import UserError
+from app.models.backbone import synchronise_norms
+from app.models.build import create_preset
 from tests.engine.pair_folder import write_pairs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -70,3 +74,16 @@ def test_a_batch_that_cannot_be_shared_is_refused():
     require_even(6, Team(size=3))
     with pytest.raises(UserError, match="cannot be shared by 4"):
         require_even(6, Team(size=4))
+
+
+def test_synchronised_norms_compute_what_the_plain_ones_do():
+    """timm's norms hold an activation, which torch's own conversion would lose."""
+    torch.manual_seed(0)
+    network = create_preset("sample4geo", "smallest").eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        before = network.describe(images, "satellite")
+        synchronise_norms(network)
+        after = network.describe(images, "satellite")
+    assert any(isinstance(module, nn.SyncBatchNorm) for module in network.modules())
+    torch.testing.assert_close(before, after)

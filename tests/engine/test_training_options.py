@@ -93,6 +93,7 @@ def test_the_checkpoint_holds_the_averaged_weights(run):
 def test_a_run_with_an_average_and_groups_of_batches_goes_on_exactly(run, tmp_path, update):
     """Also from the last update of an epoch, before it is measured."""
     run = replace(run, epochs=2, batch_size=2, accumulate=2, ema=0.9, asam_rho=0.5)
+    run = replace(run, network="mift", overrides={"dropout": 0.5})  # draws in every update
     broken = replace(run, run_dir=tmp_path / "broken")
     with pytest.raises(JobCancelled):
         train(broken, cancel_at(update))
