@@ -36,6 +36,7 @@ class ExplainObject:
     gallery: Path
     checkpoint: Path
     tile: str
+    centre: Point | None = None  # of a reference cut elsewhere; None: the tile's
 
 
 @dataclass(frozen=True, slots=True)

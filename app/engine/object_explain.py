@@ -27,7 +27,7 @@ def explain_object(request: ExplainObject, shelf: Shelf, report: Report = ignore
     check_clicks(query, (request.click,), force=True)
     checkpoint = shelf.object_checkpoint(request.checkpoint)
     gallery = shelf.gallery(request.gallery)
-    x, y = (float(v) for v in gallery.xy[gallery.index_of(request.tile)])
+    x, y = request.centre or (float(v) for v in gallery.xy[gallery.index_of(request.tile)])
     cut = cut_reference(gallery, request.tile, x, y, checkpoint.card)
     report(Progress(1, 2, "explaining"))
     height, width = query.image.shape[:2]

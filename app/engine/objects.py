@@ -7,14 +7,23 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from app.engine.checkpoints import ObjectCheckpoint, to_images
 from app.engine.click_framing import frame_click
 from app.engine.gallery import Gallery
 from app.engine.locate import query_read
-from app.engine.object_boxes import Proposals, allowed, best_near, joined, on_ground, pick
+from app.engine.object_boxes import (
+    SAME_IOU,
+    Proposals,
+    allowed,
+    best_near,
+    iou_with,
+    joined,
+    on_ground,
+    pick,
+)
 from app.engine.object_clicks import check_clicks
 from app.engine.object_error import centre_error_m, error_basis, validated_iou
 from app.engine.object_references import Cut, cut_key, cut_reference, latlons, reference_px, told
@@ -326,12 +335,12 @@ def _refined(
     """
     refined = []
     for found, query in zip(objects, queries, strict=True):
-        (west, north), _, (east, south), _ = found.best.polygon_xy
+        west, south, east, north = _sides(found.best).tolist()
         place = ((west + east) / 2, (south + north) / 2)
         tile = cuts[found.best.reference].tile
         (again,) = _references(job, [(tile, place)])
         proposals = _look(job, query, [again])
-        index = best_near(proposals, np.array([west, south, east, north]), REFINE_IOU)
+        index = best_near(proposals, _sides(found.best), REFINE_IOU)
         if index is None:
             refined.append(found)
             continue
@@ -339,8 +348,20 @@ def _refined(
         cuts.append(again.cut)
         (box,) = _placed(job, proposals, [index], cuts)
         best = replace(box, probability=found.best.probability)
-        refined.append(replace(found, boxes=(best, *found.boxes[1:])))
+        refined.append(replace(found, boxes=_apart(best, found.boxes[1:])))
     return refined
+
+
+def _apart(best: FoundBox, others: Sequence[FoundBox]) -> tuple[FoundBox, ...]:
+    """The best box, which has moved, and those that are still other answers."""
+    rest = [b for b in others if iou_with(_sides(best), _sides(b)[None])[0] < SAME_IOU]
+    return best, *(replace(b, rank=rank) for rank, b in enumerate(rest, start=2))
+
+
+def _sides(box: FoundBox) -> Float64[np.ndarray, "4"]:
+    """West, south, east, north."""
+    (west, north), _, (east, south), _ = box.polygon_xy
+    return np.array([west, south, east, north], np.float64)
 
 
 def _notes(job: _Job, cuts: Sequence[Cut]) -> tuple[str, ...]:

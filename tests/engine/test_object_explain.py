@@ -1,5 +1,7 @@
 """Maps of an object network lie over the photo's own frame and over the reference."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -76,3 +78,11 @@ def test_another_click_is_another_map(place, tmp_path):
     assert one.tile_maps[0].path != two.tile_maps[0].path
     with pytest.raises(UserError, match="outside"):
         explain_object(asked(photo, place, (65.0, 2.0)), shelf)
+
+
+def test_a_reference_cut_elsewhere_is_explained_where_it_was_cut(place, tmp_path):
+    """Centred on the block, as in a second look: the map is highest in its middle."""
+    request = asked(write_photo(tmp_path), place, patch_at("red"))
+    centred = replace(request, centre=(WEST + 130, NORTH - 150))
+    answer = explain_object(centred, StandInShelf(tmp_path / "cache"))
+    assert brightest(answer.tile_maps[0].path) == pytest.approx((0.5, 0.5), abs=0.05)

@@ -262,6 +262,23 @@ def test_an_object_at_the_references_edge_is_whole_in_the_second_look(place, tmp
     assert twice.objects[0].best.centre.metres_to(truth) < once.centre.metres_to(truth)
 
 
+def test_after_a_second_look_all_answers_are_still_different_ones(place, tmp_path, photo):
+    network = ColourFinder()
+    shelf = StandInShelf(tmp_path / "c", network, object_card(network, tile_size_m=104.0))
+    opened = open_gallery(place, verify=False)
+    tile = opened.ids[int(np.argmin(np.hypot(*(opened.xy - (WEST + 80, NORTH - 160)).T)))]
+    for name in ("red", "green", "blue"):
+        request = ask(photo, place, name, tiles=(tile,), refine=True, alternatives=9)
+        boxes = find_objects(request, shelf).objects[0].boxes
+        assert [box.rank for box in boxes] == list(range(1, len(boxes) + 1))
+        for other in boxes[1:]:
+            (west, north), (west2, north2) = boxes[0].polygon_xy[0], other.polygon_xy[0]
+            side = boxes[0].width_m
+            wide, high = side - abs(west - west2), side - abs(north - north2)
+            shared = max(0.0, wide) * max(0.0, high)
+            assert shared / (2 * side**2 - shared) < 0.5
+
+
 def test_a_second_look_that_sees_another_object_is_not_taken(place, shelf, photo, monkeypatch):
     monkeypatch.setattr(objects, "REFINE_IOU", 1.01)
     answer = find_objects(ask(photo, place, "red", refine=True), shelf)
