@@ -101,6 +101,8 @@ def test_a_run_with_an_average_and_groups_of_batches_goes_on_exactly(run, tmp_pa
     train(broken)
     train(run)
     assert_same(weights(run.run_dir), weights(broken.run_dir))
+    averages = [load_state(r.run_dir).learner["average"]["weights"] for r in (run, broken)]
+    assert_same(*averages)
     told, other = (read_metrics(r.run_dir) for r in (run, broken))
     assert [(e.loss, e.metrics) for e in told] == [(e.loss, e.metrics) for e in other]
 
