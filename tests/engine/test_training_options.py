@@ -10,7 +10,9 @@ from app.card import read_card
 from app.engine import training_tasks
 from app.engine.checkpoints import load_checkpoint, load_object_checkpoint
 from app.engine.datasets.pairs import read_pairs
+from app.engine.learner import Learner
 from app.engine.recipes import make_train
+from app.engine.run_control import read_status
 from app.engine.run_state import load_state
 from app.engine.runs import read_metrics
 from app.engine.training import train
@@ -197,3 +199,19 @@ def test_epochs_tell_memory_and_updates(run):
     assert [e.step for e in epochs] == [2, 4, 6]
     assert all(e.memory_mb > 50 for e in epochs)
     assert {"R@1", "R@5", "R@10", "AP", "median_m"} == set(epochs[0].metrics)
+
+
+def test_weights_that_are_no_numbers_are_never_saved(run, monkeypatch):
+    """The loss tells a diverged network only at the next update."""
+    update = Learner.update
+
+    def spoiling(self, losses, lr):
+        loss = update(self, losses, lr)
+        self.network.logit_scale.data.fill_(float("nan"))
+        return loss
+
+    monkeypatch.setattr(Learner, "update", spoiling)
+    with pytest.raises(UserError, match="weights logit_scale are not finite"):
+        train(run, cancel_at(1))
+    assert not (run.run_dir / "last.pt").exists()
+    assert read_status(run.run_dir).state == "diverged"
