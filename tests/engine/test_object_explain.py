@@ -34,7 +34,7 @@ def brightest(path) -> tuple[float, float]:
     return float(columns.mean() / values.shape[1]), float(rows.mean() / values.shape[0])
 
 
-@pytest.mark.parametrize("size", [(64, 64), (128, 64), (64, 100)])
+@pytest.mark.parametrize("size", [(64, 64), (112, 64), (128, 64), (64, 100)])
 def test_the_photos_map_is_highest_at_the_click_in_the_photos_own_frame(size, place, tmp_path):
     photo = write_photo(tmp_path, *size)
     click = patch_at("yellow", *size)  # on the right: a wide photo's frame begins elsewhere
