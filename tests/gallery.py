@@ -25,6 +25,7 @@ from app.ui.build_gallery_dialog import BuildGalleryDialog
 from app.ui.building import BuildSession
 from app.ui.checkup import Checkup
 from app.ui.doctor_dialog import DoctorDialog
+from app.ui.evaluation_session import EvaluationSession
 from app.ui.jobs import Jobs
 from app.ui.library import Library
 from app.ui.map_view import MapView
@@ -34,6 +35,7 @@ from app.ui.pickers import DetailsPopup
 from app.ui.preferences import Preferences
 from app.ui.session import LocateSession
 from app.ui.theme import apply_theme
+from app.ui.thumbnails import Thumbnails
 from app.ui.training_session import TrainingSession
 from app.ui.window import MainWindow, Rooms
 from tests.ui.scene import Scene, ScriptedEngine
@@ -55,6 +57,8 @@ class Studio:
             checkup=Checkup(self.engine),
             preferences=Preferences(settings),
             training=TrainingSession(self.engine),
+            evaluations=EvaluationSession(self.engine),
+            thumbnails=Thumbnails(self.engine),
         )
         self.window = MainWindow(self.rooms, make_map=make_map)
 
@@ -69,6 +73,8 @@ class Studio:
         self.window.shutdown()
         self.rooms.library.close()
         self.rooms.training.close()
+        self.rooms.evaluations.close()
+        self.rooms.thumbnails.close()
         self.rooms.preferences.close()
         self.window.deleteLater()
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)

@@ -3,7 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from app.messages import BuildGallery, CheckpointImported, GalleryBuilt, Problem
+from app.messages import (
+    BuildGallery,
+    CheckpointImported,
+    Evaluate,
+    Evaluated,
+    GalleryBuilt,
+    Problem,
+)
 from app.ui.library import CheckpointEntry
 from app.ui.notices import Notice, notice_of
 
@@ -95,4 +102,33 @@ def promoted_notice(checkpoint: Path) -> Notice:
         f"{checkpoint.name} is a checkpoint now, and in use",
         "Galleries that another checkpoint described have to be built again for it.",
         "good",
+    )
+
+
+def evaluated_notice(request: Evaluate, done: Evaluated, *, show: Act) -> Notice:
+    """The first figure of each test."""
+    told = [
+        f"{r.test}: {r.measures[0].name} {r.measures[0].value:.1%}"
+        for r in done.results[:LISTED]
+        if r.measures
+    ]
+    more = "; …" if len(done.results) > LISTED else ""
+    return Notice(
+        f"{request.checkpoint.stem} was evaluated on {request.data.name}",
+        "; ".join(told) + more,
+        "good",
+        actions=(("Show", show),),
+    )
+
+
+def evaluation_failed_notice(problem: Problem, *, change: Act) -> Notice:
+    told = notice_of(problem)
+    return Notice(told.title, told.hint, told.severity, told.report, (("Change…", change),))
+
+
+def evaluation_stopped_notice(request: Evaluate, *, resume: Act) -> Notice:
+    return Notice(
+        f"Evaluating {request.checkpoint.stem} on {request.data.name} was cancelled",
+        "What is described is kept: it goes on where it stopped.",
+        actions=(("Go on", resume),),
     )

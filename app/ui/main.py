@@ -15,6 +15,7 @@ from app.ui.building import BuildSession
 from app.ui.checkup import Checkup
 from app.ui.demo_cases import demo_case
 from app.ui.engine_link import EngineLink
+from app.ui.evaluation_session import EvaluationSession
 from app.ui.failures import catch_unexpected, start_log, stop_log
 from app.ui.jobs import Jobs
 from app.ui.library import Library
@@ -23,6 +24,7 @@ from app.ui.notices import Notice
 from app.ui.preferences import Preferences
 from app.ui.session import LocateSession
 from app.ui.theme import app_icon, apply_theme
+from app.ui.thumbnails import Thumbnails
 from app.ui.training_session import TrainingSession
 from app.ui.window import MainWindow, Rooms
 from app.ui.workbench import Map
@@ -34,7 +36,7 @@ def run(argv: list[str]) -> int:
     """Open the window; the answer is the exit code."""
     args = _parser().parse_args(argv)
     prepare_web_engine()
-    app = _application()
+    app = make_application()
     handler, no_log = start_log()
     settings, bad = (Settings(), ()) if args.safe else load_settings()
     link = EngineLink(settings.device, execution=settings.execution)
@@ -56,9 +58,7 @@ def run(argv: list[str]) -> int:
     finally:
         undo()
         window.shutdown()
-        rooms.library.close()
-        rooms.training.close()
-        rooms.preferences.close()
+        close_rooms(rooms)
         link.close()
         stop_log(handler)
 
@@ -74,7 +74,18 @@ def make_rooms(link: EngineLink, settings: Settings) -> Rooms:
         checkup=Checkup(link),
         preferences=Preferences(settings),
         training=TrainingSession(link),
+        evaluations=EvaluationSession(link),
+        thumbnails=Thumbnails(link),
     )
+
+
+def close_rooms(rooms: Rooms) -> None:
+    """Ends their threads, once the window has ended its own."""
+    rooms.library.close()
+    rooms.training.close()
+    rooms.evaluations.close()
+    rooms.thumbnails.close()
+    rooms.preferences.close()
 
 
 def make_map() -> tuple[QWidget, Map]:
@@ -94,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _application() -> QApplication:
+def make_application() -> QApplication:
     existing = QApplication.instance()
     if isinstance(existing, QApplication):
         return existing

@@ -39,6 +39,8 @@ from app.ui.checkup import Checkup
 from app.ui.demo_cases import DemoCase, demo_case
 from app.ui.doctor_dialog import DoctorDialog
 from app.ui.doors import Doors
+from app.ui.evaluation_page import EvaluationPage
+from app.ui.evaluation_session import EvaluationSession
 from app.ui.import_dialog import Importing
 from app.ui.intake import Found
 from app.ui.jobs import Jobs
@@ -53,7 +55,8 @@ from app.ui.preferences import Preferences
 from app.ui.session import LocateSession, Target
 from app.ui.start_page import StartPage
 from app.ui.status import StatusBar
-from app.ui.tasks import LOCATE, TRAIN, Tasks, TaskSwitch
+from app.ui.tasks import EVALUATE, LOCATE, TRAIN, Tasks, TaskSwitch
+from app.ui.thumbnails import Thumbnails
 from app.ui.training_page import TrainingPage
 from app.ui.training_session import TrainingSession
 from app.ui.wardrobe import Wardrobe
@@ -71,6 +74,8 @@ class Rooms:
     checkup: Checkup
     preferences: Preferences
     training: TrainingSession
+    evaluations: EvaluationSession
+    thumbnails: Thumbnails
 
 
 class MainWindow(QMainWindow):
@@ -93,7 +98,9 @@ class MainWindow(QMainWindow):
         self.setAcceptDrops(True)
         self.wardrobe = Wardrobe(rooms.preferences, self)
         self.doors = Doors(rooms.preferences, self)
-        self.long_work = LongWork(rooms.library, rooms.builds, rooms.training, self)
+        self.long_work = LongWork(
+            rooms.library, rooms.builds, rooms.training, rooms.evaluations, self
+        )
         self.pictures = Pictures(self)
         self.importing = Importing(rooms.library, self)
         self._lay_out()
@@ -124,6 +131,8 @@ class MainWindow(QMainWindow):
         self.training = TrainingPage(rooms.training, rooms.library)
         self.tasks.add(LOCATE, self.pages)
         self.tasks.add(TRAIN, self.training)
+        self.evaluation = EvaluationPage(rooms.evaluations, rooms.library, rooms.thumbnails)
+        self.tasks.add(EVALUATE, self.evaluation)
         whole = QWidget()
         column = QVBoxLayout(whole)
         column.setContentsMargins(0, 0, 0, 0)
@@ -188,6 +197,8 @@ class MainWindow(QMainWindow):
             "task_locate": lambda: self.tasks.show_task(LOCATE.name),
             "task_train": lambda: self.tasks.show_task(TRAIN.name),
             "new_run": self._ask_run,
+            "task_evaluate": lambda: self.tasks.show_task(EVALUATE.name),
+            "new_evaluation": self.evaluation.ask_evaluation,
             "start_page": lambda: self._show_page(self.start),
             "quit": self.close,
             "copy_position": bench.answer.copy_position,
@@ -245,6 +256,10 @@ class MainWindow(QMainWindow):
         rooms.library.paired.connect(lambda entry: self.notices.say(paired_notice(entry)))
         self.importing.said.connect(self.notices.say)
         self.long_work.said.connect(self.notices.say)
+        self.long_work.results_asked.connect(self.evaluation.wanted)
+        self.long_work.change_asked.connect(self.evaluation.change_request)
+        self.evaluation.wanted.connect(lambda: self.tasks.show_task(EVALUATE.name))
+        self.evaluation.locate_asked.connect(self.open_photo)
         rooms.preferences.changed.connect(self._on_preferences)
         self.bench.compare.opacity_changed.connect(self._on_opacity)
         self.bench.map.hovered.connect(self._on_hovered)
@@ -299,6 +314,13 @@ class MainWindow(QMainWindow):
         self._rooms.session.clear()
         self._rooms.library.choose(checkpoint=case.checkpoint, gallery=case.gallery)
         self.doors.intake.take((case.photos,))
+
+    @Slot(object)
+    def open_photo(self, photo: Path) -> None:
+        """Locate one photo and look at it."""
+        self._show_page(self.bench)
+        self._on_found(Found(photos=(photo,)))
+        self._rooms.session.select(photo)
 
     @Slot(object)
     def _on_found(self, found: Found) -> None:

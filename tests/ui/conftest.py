@@ -8,11 +8,13 @@ from PySide6.QtCore import QCoreApplication, QEvent, QSettings, QThread, QThread
 from app.settings import Settings
 from app.ui.building import BuildSession
 from app.ui.checkup import Checkup
+from app.ui.evaluation_session import EvaluationSession
 from app.ui.jobs import Jobs
 from app.ui.library import Library
 from app.ui.preferences import Preferences
 from app.ui.session import LocateSession
 from app.ui.theme import apply_theme
+from app.ui.thumbnails import Thumbnails
 from app.ui.training_session import TrainingSession
 from app.ui.window import MainWindow, Rooms
 from tests.stall import StallMeter
@@ -67,10 +69,14 @@ def rooms(engine):
         checkup=Checkup(engine),
         preferences=Preferences(Settings(theme="light")),
         training=TrainingSession(engine),
+        evaluations=EvaluationSession(engine),
+        thumbnails=Thumbnails(engine),
     )
     yield rooms
     rooms.library.close()
     rooms.training.close()
+    rooms.evaluations.close()
+    rooms.thumbnails.close()
     rooms.preferences.close()
 
 
