@@ -15,7 +15,7 @@ LEAST_BAR = 0.01  # share of a side; thinner is an edge, not a bar
 SKY_FROM_DEG = 10.0  # of elevation: what stands on the ground mostly ends below
 SKY_STEP = 14.0  # grey levels between rows a degree apart: more is an edge, and no sky
 STRIP_DEG = 2.0  # width of the strip above a click that must be sky too
-_FORCE = "Click the object itself; if this is it, ask again with --force."
+_FORCE = "Click the object itself; if this is it, look anyway (command line: --force)."
 
 
 def check_clicks(query: Query, clicks: Sequence[tuple[float, float]], *, force: bool) -> None:

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.messages import (
+    AddCorrection,
     BrowseErrors,
     BuildGallery,
     Compare,
@@ -26,6 +27,9 @@ from app.messages import (
     Evaluate,
     Event,
     Explain,
+    ExplainObject,
+    Export,
+    FindObjects,
     ImportCheckpoint,
     Locate,
     OpenGallery,
@@ -148,8 +152,14 @@ def _describe(request: Request) -> tuple[int, str]:
             return 3, f"Opening gallery {request.gallery.name}"
         case Locate():
             return 4, f"Locating {request.photo.name}"
-        case Explain():
+        case FindObjects():
+            return 4, f"Finding objects of {request.photo.name}"
+        case Explain() | ExplainObject():
             return 5, f"Drawing heatmaps of {request.photo.name}"
+        case AddCorrection():
+            return 5, f"Keeping a corrected box of {request.photo.name}"
+        case Export():
+            return 5, f"Writing {request.path.name}"
         case Doctor():
             return 6, "Checking this installation"
         case never:
