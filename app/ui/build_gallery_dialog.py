@@ -140,7 +140,7 @@ class BuildGalleryDialog(QDialog):
         current = self.checkpoint.currentData()
         if current is None and self._library.checkpoint is not None:
             current = self._library.checkpoint.path
-        usable = [e for e in self._library.checkpoints if e.card is not None]
+        usable = [e for e in self._library.locators if e.card is not None]
         listed = [self.checkpoint.itemData(i) for i in range(self.checkpoint.count())]
         if listed == [e.path for e in usable]:
             return

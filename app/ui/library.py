@@ -40,6 +40,10 @@ class CheckpointEntry:
     problem: Problem | None = None
     foreign: bool = False  # of another program: it can be imported
 
+    @property
+    def finds_objects(self) -> bool:
+        return self.card is not None and self.card.task == "object"
+
 
 @dataclass(frozen=True, slots=True)
 class GalleryEntry:
@@ -62,6 +66,7 @@ _Stamp = tuple[Path, int, int]  # a file, its time and its size
 class Library(QObject):
     changed = Signal()  # the lists
     chosen = Signal()  # checkpoint or gallery in use
+    finder_chosen = Signal()  # by the user: the checkpoint that finds clicked objects
     state_changed = Signal()  # loading, loaded, device
     paired = Signal(object)  # CheckpointEntry put in use because the gallery needs it
     failed = Signal(object)  # Problem
@@ -91,6 +96,7 @@ class Library(QObject):
         self._galleries: tuple[GalleryEntry, ...] = ()
         self._checkpoint: CheckpointEntry | None = None
         self._gallery: GalleryEntry | None = None
+        self._finder: Path | None = None
         self._wanted_checkpoint: Path | None = None
         self._wanted_gallery: Path | None = None
         self._warm_job: int | None = None
@@ -106,6 +112,22 @@ class Library(QObject):
     @property
     def checkpoints(self) -> tuple[CheckpointEntry, ...]:
         return self._checkpoints
+
+    @property
+    def locators(self) -> tuple[CheckpointEntry, ...]:
+        """Those that locate photos, and those that cannot be read."""
+        return tuple(e for e in self._checkpoints if not e.finds_objects)
+
+    @property
+    def finders(self) -> tuple[CheckpointEntry, ...]:
+        """Those that find clicked objects."""
+        return tuple(e for e in self._checkpoints if e.finds_objects)
+
+    @property
+    def finder(self) -> CheckpointEntry | None:
+        """The one in use for clicks: the chosen one, else the first that there is."""
+        finders = self.finders
+        return next((e for e in finders if e.path == self._finder), finders[0] if finders else None)
 
     @property
     def galleries(self) -> tuple[GalleryEntry, ...]:
@@ -141,6 +163,7 @@ class Library(QObject):
     # --- what the user does ---
 
     def choose_checkpoint(self, path: Path) -> None:
+        """For locating, or for clicks: what it is for stands in its card."""
         self._wanted_checkpoint = path
         self._pair = False  # the user's own choice stands
         self._scan(checkpoint=path)
@@ -157,7 +180,7 @@ class Library(QObject):
         self._scan(checkpoint=checkpoint, gallery=gallery)
 
     def start_import(self, request: ImportCheckpoint) -> None:
-        """What becomes of it is put in use, if it locates photos."""
+        """What becomes of it is put in use."""
         if request not in self._imports.values():
             self._imports[self._engine.send(request)] = request
 
@@ -232,6 +255,9 @@ class Library(QObject):
         self._wanted_checkpoint = None
         if entry.problem is not None:
             self.failed.emit(entry.problem)
+        elif entry.finds_objects:
+            self._finder = entry.path
+            self.finder_chosen.emit()
         else:
             self._use_checkpoint(entry)
 
@@ -309,10 +335,7 @@ class Library(QObject):
         match body:
             case CheckpointImported() as done:
                 self.imported.emit(done)
-                if done.card.task == "retrieval":
-                    self.choose_checkpoint(done.checkpoint)
-                else:
-                    self._scan()
+                self.choose_checkpoint(done.checkpoint)
             case Problem() as problem:
                 self.import_failed.emit(request, problem)
             case _:

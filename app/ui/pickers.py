@@ -108,7 +108,7 @@ class CheckpointPicker(Picker):
 
     @Slot()
     def _refresh(self) -> None:
-        self.show_entries(self._library.checkpoints, self._library.checkpoint)
+        self.show_entries(self._library.locators, self._library.checkpoint)
 
     @Slot()
     def _on_browse(self) -> None:
@@ -121,6 +121,23 @@ class CheckpointPicker(Picker):
         )
         if path:
             self.picked.emit(Path(path))
+
+
+class FinderPicker(Picker):
+    """The checkpoint that finds clicked objects."""
+
+    def __init__(self, library: Library, parent: QWidget | None = None) -> None:
+        super().__init__("Object checkpoint", "checkpoint", parent)
+        self._library = library
+        self.browse.hide()  # what is opened in the toolbar comes here if it finds objects
+        self.picked.connect(library.choose_checkpoint)
+        library.changed.connect(self._refresh)
+        library.finder_chosen.connect(self._refresh)
+        self._refresh()
+
+    @Slot()
+    def _refresh(self) -> None:
+        self.show_entries(self._library.finders, self._library.finder)
 
 
 class GalleryPicker(Picker):
@@ -206,10 +223,10 @@ def _card_rows(card: Card) -> list[tuple[str, str]]:
     calibration = card.calibration
     return [
         ("Network", card.network + (f" ({config})" if config else "")),
-        ("Locates", f"{card.query_view} photos"),
+        ("Locates" if card.task == "retrieval" else "Finds", _what_for(card)),
         ("Input", sizes),
-        ("Descriptor", f"{card.descriptor} numbers"),
-        ("Tile size", f"{card.tile_size_m:g} m, {card.turns} turns of a query"),
+        ("Descriptor", f"{card.descriptor} numbers" if card.descriptor else ""),
+        ("Tile size", _tile_words(card)),
         ("Measured", metrics or "nothing"),
         (
             "Calibrated",
@@ -220,6 +237,16 @@ def _card_rows(card: Card) -> list[tuple[str, str]]:
         ("Licence", card.licence or "not stated"),
         ("Notes", card.notes),
     ]
+
+
+def _what_for(card: Card) -> str:
+    objects = "" if card.task == "retrieval" else "clicked objects in "
+    return f"{objects}{card.query_view} photos"
+
+
+def _tile_words(card: Card) -> str:
+    turns = f", {card.turns} turns of a query" if card.task == "retrieval" else ""
+    return f"{card.tile_size_m:g} m{turns}"
 
 
 def _manifest_rows(manifest: Manifest) -> list[tuple[str, str]]:

@@ -1,5 +1,7 @@
 """Checkpoints and galleries: what is chosen, what fits, what fails."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.card import identity_of
@@ -109,3 +111,18 @@ def test_the_answer_to_an_older_choice_is_not_heard(qtbot, engine, library, file
     assert failed == []
     assert engine.cancelled == [1]
     assert library.is_warming
+
+
+def test_a_checkpoint_for_clicks_is_not_one_to_locate_with(qtbot, engine, library, files, tmp_path):
+    library.choose_checkpoint(files[0])
+    wait_for(qtbot, library, title="A")
+    finder = tmp_path / "finder.safetensors"
+    write_checkpoint(finder, replace(card(title="Finder"), task="object", descriptor=0))
+    with qtbot.waitSignal(library.finder_chosen):
+        library.choose_checkpoint(finder)
+    assert library.checkpoint.card.title == "A"
+    assert library.finder.path == finder
+    assert finder not in [entry.path for entry in library.locators]
+    assert [entry.path for entry in library.finders] == [finder]
+    assert Warm(finder) not in engine.sent
+    library.close()
