@@ -192,6 +192,12 @@ def _checkpoint_imagenet(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace) -> int:
+    if args.window:
+        from app.ui.selftest import checks_json, checks_text, try_window
+
+        checks = try_window()
+        print(checks_json(checks) if args.json else checks_text(checks), end="")
+        return 0 if all(check.passed for check in checks) else 1
     from app.engine.doctor import examine
     from app.engine.support_bundle import diagnosis_json
 

@@ -124,7 +124,13 @@ def _add_checkpoint(commands: _Commands) -> None:
 def _add_doctor(commands: _Commands) -> None:
     one = commands.add_parser("doctor", help="check this installation, and say what to do")
     one.add_argument("--json", action="store_true", help="print JSON in place of text")
-    one.add_argument(
+    instead = one.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--window",
+        action="store_true",
+        help="open the window on the demo case, try it, close it, and say what was seen",
+    )
+    instead.add_argument(
         "--bundle",
         type=Path,
         metavar="FILE.zip",

@@ -64,17 +64,26 @@ def kept(name: str) -> bool:
     return _LEFT_OUT.search(name.replace("\\", "/")) is None
 
 
-def without_orphans(
-    binaries: Iterable[tuple[str, str, str]],
-) -> list[tuple[str, str, str]]:
-    """PyInstaller's (name in the program, file, kind) less what stays out, and less the libraries
-    that were only there for it.
+Entry = tuple[str, str, str]  # PyInstaller's: name in the program, file (a link's target), kind
+
+
+def without_left_out(entries: Iterable[Entry]) -> list[Entry]:
+    """Less what stays out, and less the links to it."""
+    return [
+        (name, path, kind)
+        for name, path, kind in entries
+        if kept(name) and (kind != "SYMLINK" or kept(path))
+    ]
+
+
+def without_orphans(binaries: Iterable[Entry]) -> list[Entry]:
+    """Less what stays out, and less the libraries that were only there for it.
 
     A library that nothing names (it is opened by name while running) stays.
     """
     entries = list(binaries)
     files = {PurePath(name).name: path for name, path, kind in entries if kind != "SYMLINK"}
-    staying = [entry for entry in entries if kept(entry[0])]
+    staying = without_left_out(entries)
     gone = [path for name, path, kind in entries if not kept(name) and kind != "SYMLINK"]
     held = [path for name, path, kind in staying if kind != "SYMLINK"]
     suspects = _reached(gone, files)

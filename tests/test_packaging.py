@@ -71,6 +71,12 @@ def test_what_only_developers_need_is_left_out(name):
     assert not contents.kept(name)
 
 
+def test_no_link_to_what_is_left_out_stays():
+    left_out = ("libz.b9a.so.1", "torchvision.libs/libz.b9a.so.1", "SYMLINK")
+    stays = ("libz.so.1", "pillow.libs/libz.so.1", "SYMLINK")
+    assert contents.without_left_out([left_out, stays]) == [stays]
+
+
 def test_a_library_goes_with_the_last_that_names_it(monkeypatch):
     names = {
         "plugins/printsupport/libcupsplugin.so": {"libcups.so.2", "libz.so.1"},
