@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QSplitter,
     QStackedWidget,
     QToolButton,
@@ -109,7 +110,10 @@ class DescriptorMap(QWidget):
         self.note = ElidedLabel()
         self.note.setProperty("small", True)
         self.card = PictureCard(thumbnails)
-        self.name, self.about = ElidedLabel(), ElidedLabel()
+        self.name, self.about = ElidedLabel(), QLabel()
+        self.about.setTextFormat(Qt.TextFormat.PlainText)
+        self.about.setMinimumHeight(2 * self.fontMetrics().lineSpacing())
+        self.about.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.about.setProperty("small", True)
         self.open = QPushButton(icon("located"), "Open in Locate")
         self.grid = PictureGrid("Selected pictures", thumbnails)

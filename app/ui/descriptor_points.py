@@ -78,10 +78,10 @@ class Points:
         return shown
 
     def words(self, row: int) -> str:
-        """What a point stands for, in one line."""
+        """What a point stands for, in two lines."""
         p = self.projection
         if p.side[row] == "gallery":
-            return f"Gallery picture, place {p.label[row]}"
+            return f"Gallery picture\nPlace {p.label[row]}"
         rank = p.rank[row]
         told = "not ranked" if rank < 1 else "found" if rank == 1 else f"right one at rank {rank:,}"
-        return f"Query, place {p.label[row]}, {told}"
+        return f"Query, {told}\nPlace {p.label[row]}"

@@ -8,6 +8,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelInd
 from PySide6.QtWidgets import QWidget
 
 from app.results import BoxRow, ErrorRow, Shown
+from app.ui.map_marks import length_text
 
 Box = tuple[float, float, float, float]
 Sense = Literal["query", "right", "wrong"]
@@ -98,7 +99,7 @@ class ErrorsModel(QAbstractTableModel):
 
 def cells_of(row: ErrorRow | BoxRow) -> tuple[PictureCell | str, ...]:
     if isinstance(row, BoxRow):
-        away = f"\n{row.centre_m:,.0f} m" if row.centre_m is not None else ""
+        away = f"\n{length_text(row.centre_m)}" if row.centre_m is not None else ""
         return (
             PictureCell(row.query, "query", str(row.query), click=row.click),
             PictureCell(
@@ -121,7 +122,7 @@ def cells_of(row: ErrorRow | BoxRow) -> tuple[PictureCell | str, ...]:
         f"{row.rank:,}" if row.rank is not None else "none is\nright",
         "–" if row.gap is None else f"{row.gap:.3f}",
         "–" if row.probability is None else f"{row.probability:.0%}",
-        "–" if row.metres is None else f"{row.metres:,.0f} m",
+        "–" if row.metres is None else length_text(row.metres),
         row.label,
         row.query.name,
     )
@@ -130,5 +131,5 @@ def cells_of(row: ErrorRow | BoxRow) -> tuple[PictureCell | str, ...]:
 def _shown(shown: Shown | None, sense: Sense) -> PictureCell:
     if shown is None:
         return PictureCell(None, sense, "The gallery has no right picture")
-    away = "" if shown.metres is None else f", {shown.metres:,.0f} m away"
+    away = "" if shown.metres is None else f", {length_text(shown.metres)} away"
     return PictureCell(shown.picture, sense, f"{shown.picture}\nscore {shown.score:.3f}{away}")

@@ -21,7 +21,7 @@ from app.ui.curves import line_colour
 from app.ui.elided import ElidedLabel
 from app.ui.evaluation_folders import Evaluation
 from app.ui.evaluation_session import EvaluationSession
-from app.ui.evaluation_tables import figure, interval, labels, test_of
+from app.ui.evaluation_tables import figure, labels, test_of
 from app.ui.theme import GAP, ColourRole, icon
 from app.ui.word_table import Looks, WordTable
 
@@ -58,15 +58,20 @@ def sign_words(comparison: Comparison) -> str:
 def difference_text(difference: Difference) -> str:
     """With its sign; of shares in percentage points."""
     if difference.unit == "share":
-        return f"{100 * difference.difference:+.2f} points"
-    sign = "+" if difference.difference > 0 else ""
-    return sign + figure(difference.difference, difference.unit)
+        return f"{100 * difference.difference:+.2f} points".replace("-", "−")
+    return f"{_signed(difference.difference)} {difference.unit}"
 
 
 def range_text(difference: Difference) -> str:
     if difference.unit == "share":
-        return f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f} points"
-    return interval(difference.low, difference.high, difference.unit)
+        low, high = f"{100 * difference.low:+.1f}", f"{100 * difference.high:+.1f}"
+        return f"{low} to {high} points".replace("-", "−")
+    return f"{_signed(difference.low)} to {_signed(difference.high)} {difference.unit}"
+
+
+def _signed(value: float) -> str:
+    told = f"{value:+,.0f}" if abs(value) >= 100 else f"{value:+.1f}"
+    return told.replace("-", "−")
 
 
 class OnlyOne(QWidget):

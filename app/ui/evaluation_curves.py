@@ -1,5 +1,6 @@
 """Curves of evaluations laid over each other, and whether their probabilities hold."""
 
+import math
 from bisect import bisect_right
 
 import numpy as np
@@ -23,7 +24,9 @@ TITLES = {
         "found at an overlap of {x:.2f}",
     ),
 }
+TITLES_IN_ORDER = tuple(TITLES)
 LOGARITHMIC = ("recall", "within metres")
+MOST_DECADES = 2.6  # on which 2 and 5 have room for words
 DASHES = (
     Qt.PenStyle.SolidLine,
     Qt.PenStyle.DashLine,
@@ -38,6 +41,15 @@ def value_at(curve: Curve, x: float) -> float | None:
     """The share that holds up to ``x``; None before the curve begins."""
     place = bisect_right(curve.x, x) - 1
     return None if place < 0 else curve.y[place]
+
+
+def logarithmic_ticks(low: float, high: float) -> list[list[tuple[float, str]]]:
+    """Labelled ones, then those without words; places are decimal logarithms."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if math.log10(high / low) <= MOST_DECADES else (1,)
+    labelled = [(math.log10(m * 10**d), f"{m * 10.0**d:,g}") for d in decades for m in steps]
+    plain = [(math.log10(m * 10**d), "") for d in decades for m in range(1, 10)]
+    return [labelled, plain]
 
 
 class CurvePlot(QWidget):
@@ -89,6 +101,10 @@ class CurvePlot(QWidget):
                 symbolBrush=ink,
                 symbolPen=None,
             )
+        if self.name in LOGARITHMIC:
+            low = min(curve.x[0] for _, _, curve in curves)
+            high = max(curve.x[-1] for _, _, curve in curves)
+            self.plot.getAxis("bottom").setTicks(logarithmic_ticks(low, max(high, 2 * low)))
         self.pointer.hide()
         self.plot.addItem(self.pointer, ignoreBounds=True)
         self.plot.enableAutoRange(axis="x")
@@ -133,17 +149,14 @@ class EvaluationCurves(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._shown: tuple[Evaluation, ...] = ()
-        self.plots = {name: CurvePlot(name) for name in TITLES}
+        self.plots: dict[str, CurvePlot] = {}  # each is made when there is something to show
         self.empty = QLabel("There are no curves of what is selected.")
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.empty.setProperty("small", True)
-        row = QHBoxLayout(self)
+        row = self._row = QHBoxLayout(self)
         row.setContentsMargins(0, GAP, 0, 0)
         row.setSpacing(GAP)
-        for plot in self.plots.values():
-            row.addWidget(plot, 1)
         row.addWidget(self.empty, 1)
-        self._dress()
 
     def show_evaluations(self, shown: tuple[Evaluation, ...]) -> None:
         if shown != self._shown:
@@ -152,17 +165,26 @@ class EvaluationCurves(QWidget):
 
     def _draw(self) -> None:
         names = labels(self._shown) if self._shown else ()
-        for name, plot in self.plots.items():
+        for name in TITLES:
             curves = tuple(
                 (label, row, curve)
                 for row, (label, entry) in enumerate(zip(names, self._shown, strict=True))
                 for curve in entry.result.curves
                 if curve.name == name and curve.x
             )
-            plot.setVisible(bool(curves))
             if curves:
-                plot.show_curves(curves)
+                self._plot(name).show_curves(curves)
+            if name in self.plots:
+                self.plots[name].setVisible(bool(curves))
         self.empty.setVisible(all(plot.isHidden() for plot in self.plots.values()))
+
+    def _plot(self, name: str) -> CurvePlot:
+        if name not in self.plots:
+            plot = self.plots[name] = CurvePlot(name)
+            plot.dress(self.palette())
+            before = sum(TITLES_IN_ORDER.index(n) < TITLES_IN_ORDER.index(name) for n in self.plots)
+            self._row.insertWidget(before, plot, 1)
+        return self.plots[name]
 
     def _dress(self) -> None:
         for plot in self.plots.values():
@@ -182,11 +204,11 @@ def reliability_words(trust: Reliability) -> str:
     """What the diagram shows, in one sentence or three."""
     lean = sum(b.count * (b.probability - b.right) for b in trust.bins) / max(1, trust.queries)
     if abs(lean) < 0.02:
-        sense = "On average they are right as often as they say."
+        sense = "On average the probabilities are right."
     elif lean > 0:
-        sense = f"On average they promise {lean:.1%} too much."
+        sense = f"On average the probabilities are {100 * lean:.1f} points too high."
     else:
-        sense = f"On average they promise {-lean:.1%} too little."
+        sense = f"On average the probabilities are {-100 * lean:.1f} points too low."
     return (
         f"Expected calibration error {trust.ece:.1%} over {trust.queries:,} queries. {sense} "
         f"Temperature {trust.temperature:.4f}, {trust.source}."
@@ -218,9 +240,11 @@ class ReliabilityView(QWidget):
         self.words.setWordWrap(True)
         self.words.setTextFormat(Qt.TextFormat.PlainText)
         self.legend = QLabel(
-            "Bars: what was right. Dashed line: where probabilities mean what they say."
+            "Bars and diamonds: the share that was right; a diamond stands at the mean probability "
+            "that was given. Dashed line: where probabilities mean what they say."
         )
         self.legend.setProperty("small", True)
+        self.legend.setWordWrap(True)
         self.empty = QLabel()
         self.empty.setWordWrap(True)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -267,6 +291,7 @@ class ReliabilityView(QWidget):
         self.plot.plot(
             given, right, pen=None, symbol="d", symbolSize=9, symbolBrush=c.base, symbolPen=c.text
         )
+        self.counts.setYRange(0, 1.1 * max((b.count for b in trust.bins), default=1), padding=0)
         self.counts.addItem(
             pg.BarGraphItem(
                 x=middle, height=[b.count for b in trust.bins], width=width, brush=c.subtle,

@@ -31,6 +31,7 @@ from app.ui.evaluation_folders import Evaluation
 from app.ui.evaluation_session import EvaluationSession
 from app.ui.theme import GAP, ColourRole, colour, draw_icon, icon
 from app.ui.thumbnails import Thumbnails, draw_thumbnail
+from app.ui.word_table import ROOMY
 
 THUMB = 120
 PAGE = 50
@@ -163,10 +164,12 @@ class ErrorsView(QWidget):
         table.setShowGrid(False)
         table.setWordWrap(True)
         table.setTabKeyNavigation(False)
+        table.setStyleSheet(ROOMY)
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(THUMB + 2 * GAP)
         head = table.horizontalHeader()
         head.setHighlightSections(False)
+        head.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         head.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         head.setStretchLastSection(True)
         bar = QHBoxLayout()

@@ -15,7 +15,6 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
-    QRadioButton,
     QSpinBox,
     QToolButton,
     QVBoxLayout,
@@ -53,9 +52,9 @@ class EvaluationForm(QDialog):
         self.name = QComboBox()
         self.name.setEditable(True)
         self.name.addItems([RECOGNISE, *DATA_SETS])
-        self.known = QRadioButton("&Known: each query is turned to north first")
-        self.unknown = QRadioButton("&Unknown: each query is tried at several turns")
-        self.known.setChecked(True)
+        self.headings = QComboBox()
+        self.headings.addItem("Known: each query is turned to north first", "known")
+        self.headings.addItem("Unknown: each query is tried at several turns", "unknown")
         self.turns = QSpinBox()
         self.turns.setRange(0, 360)
         self.turns.setSpecialValueText("as many as the checkpoint says")
@@ -89,16 +88,8 @@ class EvaluationForm(QDialog):
         form.addRow("&Data", _row(self.data, browse, table))
         form.addRow("Data &set", self.name)
         form.addRow("&Tests", self.tests)
-        headings = QVBoxLayout()
-        headings.setSpacing(2)
-        headings.addWidget(self.known)
-        headings.addWidget(self.unknown)
-        turned = QHBoxLayout()
-        turned.addSpacing(3 * GAP)
-        turned.addWidget(self.turns)
-        turned.addStretch()
-        headings.addLayout(turned)
-        form.addRow("Headings", headings)
+        form.addRow("&Headings", self.headings)
+        form.addRow("T&urns", self.turns)
         target = _button("folder", "Choose where results go…", self._on_choose_output)
         form.addRow("Results &in", _row(self.output, target))
         form.addRow("&Bootstrap draws", self.resamples)
@@ -107,6 +98,7 @@ class EvaluationForm(QDialog):
             ("Folder of the data set", self.data),
             ("Name of the data set", self.name),
             ("Tests", self.tests),
+            ("Headings of the queries", self.headings),
             ("Turns of a query of unknown heading", self.turns),
             ("Folder for the results", self.output),
             ("Draws of the bootstrap", self.resamples),
@@ -133,7 +125,7 @@ class EvaluationForm(QDialog):
         self._library.changed.connect(self._show_checkpoints)
         self.checkpoint.currentIndexChanged.connect(self._on_checkpoint)
         self.data.textChanged.connect(self._check)
-        self.unknown.toggled.connect(self._check)
+        self.headings.currentIndexChanged.connect(self._check)
         self.begin.clicked.connect(self._on_begin)
         self.buttons.rejected.connect(self.reject)
 
@@ -150,7 +142,7 @@ class EvaluationForm(QDialog):
         if entry is None or not data:
             return None
         output, name = self.output.text().strip(), self.name.currentText().strip()
-        headings: Literal["known", "unknown"] = "unknown" if self.unknown.isChecked() else "known"
+        headings: Literal["known", "unknown"] = self.headings.currentData()
         return Evaluate(
             checkpoint=entry.path,
             data=Path(data).expanduser(),
@@ -170,7 +162,7 @@ class EvaluationForm(QDialog):
         self.data.setText(str(request.data))
         self.name.setCurrentText(request.name or RECOGNISE)
         self.tests.setText("; ".join(request.tests))
-        (self.unknown if request.headings == "unknown" else self.known).setChecked(True)
+        self.headings.setCurrentIndex(self.headings.findData(request.headings))
         self.turns.setValue(request.turns or 0)
         self.output.setText("" if request.output is None else str(request.output))
         self.resamples.setValue(request.resamples)
@@ -215,7 +207,7 @@ class EvaluationForm(QDialog):
             )
             if not there
         ]
-        self.turns.setEnabled(self.unknown.isChecked())
+        self.turns.setEnabled(self.headings.currentData() == "unknown")
         self.begin.setEnabled(not missing)
         self.problem.setText(f"Still needed: {', '.join(missing)}." if missing else "")
         self.problem.setVisible(bool(missing))

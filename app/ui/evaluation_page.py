@@ -1,6 +1,7 @@
 """The evaluation tab: what was measured on the left; figures, curves, maps and errors beside."""
 
 import html
+from functools import cached_property
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, Qt, Signal, Slot
@@ -35,6 +36,8 @@ from app.ui.library import Library
 from app.ui.theme import GAP, icon
 from app.ui.thumbnails import Thumbnails
 
+TABS = ("Table", "Curves", "Reliability", "Map of descriptors", "Errors", "Compare")
+
 
 class EvaluationPage(QWidget):
     locate_asked = Signal(object)  # Path of a photo
@@ -60,29 +63,41 @@ class EvaluationPage(QWidget):
         self.look.setAccessibleName("Open another folder of results")
         self.name, self.about = ElidedLabel(), ElidedLabel()
         self.legend = QLabel()
-        self.figures, self.curves = FiguresView(), EvaluationCurves()
-        self.reliability = ReliabilityView()
-        self.map = DescriptorMap(session, thumbnails)
+        self._thumbnails = thumbnails
+        self.figures = FiguresView()
         self.errors = ErrorsView(session, thumbnails)
         self.compare = CompareEvaluations(session)
         self._lay_out()
         self._join()
         self._show()
 
+    # --- tabs that take a while to make: not before they are looked at ---
+
+    @cached_property
+    def curves(self) -> EvaluationCurves:
+        return EvaluationCurves()
+
+    @cached_property
+    def reliability(self) -> ReliabilityView:
+        return ReliabilityView()
+
+    @cached_property
+    def map(self) -> DescriptorMap:
+        made = DescriptorMap(self._session, self._thumbnails)
+        made.open_asked.connect(self.locate_asked)
+        return made
+
     # --- layout ---
 
     def _lay_out(self) -> None:
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
-        for name, page in (
-            ("Table", self.figures),
-            ("Curves", self.curves),
-            ("Reliability", self.reliability),
-            ("Map of descriptors", self.map),
-            ("Errors", self.errors),
-            ("Compare", self.compare),
-        ):
-            self.tabs.addTab(page, name)
+        self._places: dict[str, QVBoxLayout] = {}
+        for name in TABS:
+            place = QWidget()
+            self._places[name] = QVBoxLayout(place)
+            self._places[name].setContentsMargins(0, 0, 0, 0)
+            self.tabs.addTab(place, name)
         font = self.name.font()
         font.setPointSizeF(font.pointSizeF() * 1.3)
         font.setBold(True)
@@ -159,7 +174,6 @@ class EvaluationPage(QWidget):
         self.look.clicked.connect(self._on_look)
         self.tabs.currentChanged.connect(lambda _: self._show())
         self.errors.open_asked.connect(self.locate_asked)
-        self.map.open_asked.connect(self.locate_asked)
         session.picked.connect(self._show)
         session.listed.connect(self._show)
 
@@ -181,19 +195,33 @@ class EvaluationPage(QWidget):
         self._show_head()
         if not self.isVisible():
             return
-        match self.tabs.currentWidget():
-            case self.figures:
+        name = TABS[self.tabs.currentIndex()]
+        match name:
+            case "Table":
+                self._take(name, self.figures)
                 self.figures.show_evaluations(shown)
-            case self.curves:
+            case "Curves":
+                self._take(name, self.curves)
                 self.curves.show_evaluations(shown)
-            case self.reliability:
+            case "Reliability":
+                self._take(name, self.reliability)
                 self.reliability.show_evaluation(shown[0])
-            case self.map:
+            case "Map of descriptors":
+                self._take(name, self.map)
                 self.map.show_evaluation(shown[0])
-            case self.errors:
+            case "Errors":
+                self._take(name, self.errors)
                 self.errors.show_evaluation(shown[0])
             case _:
+                self._take(name, self.compare)
                 self.compare.show_evaluations(shown)
+
+    def _take(self, name: str, page: QWidget) -> None:
+        if not self._places[name].count():
+            self._places[name].addWidget(page)
+
+    def show_tab(self, name: str) -> None:
+        self.tabs.setCurrentIndex(TABS.index(name))
 
     def _show_empty(self) -> None:
         if not self._session.is_read:

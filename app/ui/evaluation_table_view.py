@@ -39,6 +39,10 @@ class FiguresView(QWidget):
         self.published_title = QLabel()
         self.published_title.setWordWrap(True)
         self.published_title.setTextFormat(Qt.TextFormat.PlainText)
+        self.nothing = QLabel()
+        self.nothing.setTextFormat(Qt.TextFormat.PlainText)
+        self.nothing.setProperty("small", True)
+        self.nothing.setWordWrap(True)
         self.notes = QLabel()
         self.notes.setWordWrap(True)
         self.notes.setTextFormat(Qt.TextFormat.PlainText)
@@ -52,8 +56,8 @@ class FiguresView(QWidget):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        below = QWidget()
-        beside = QVBoxLayout(below)
+        self.below = QWidget()
+        beside = QVBoxLayout(self.below)
         beside.setContentsMargins(0, GAP // 2, 0, 0)
         beside.setSpacing(GAP // 2)
         beside.addWidget(self.published_title)
@@ -61,8 +65,7 @@ class FiguresView(QWidget):
         self.halves = QSplitter(Qt.Orientation.Vertical)
         self.halves.setChildrenCollapsible(False)
         self.halves.addWidget(self.figures)
-        self.halves.addWidget(below)
-        self.halves.setSizes([330, 220])
+        self.halves.addWidget(self.below)
         foot = QHBoxLayout()
         foot.addWidget(self.as_markdown)
         foot.addWidget(self.as_csv)
@@ -72,6 +75,7 @@ class FiguresView(QWidget):
         column.setContentsMargins(0, GAP, 0, 0)
         column.setSpacing(GAP)
         column.addWidget(self.halves, 1)
+        column.addWidget(self.nothing)
         column.addWidget(self.notes)
         column.addLayout(foot)
         self.notes.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
@@ -81,13 +85,16 @@ class FiguresView(QWidget):
             return
         self._shown = shown
         self.copied.clear()
-        _fill(self.figures, measures_sheet(shown))
+        ours = measures_sheet(shown)
+        _fill(self.figures, ours)
         beside = published_sheet(shown)
-        self.published.setVisible(beside is not None)
+        self.below.setVisible(beside is not None)
+        self.nothing.setVisible(beside is None)
         where = test_of(shown[0].result)
-        if beside is None:
-            self.published_title.setText(f"Nothing is published for {where}.")
-        else:
+        self.nothing.setText(f"Papers print nothing for {where}.")
+        if beside is not None:
+            high = ROW * (len(ours.rows) + 1) + 2 * self.figures.frameWidth() + GAP
+            self.halves.setSizes([high, max(high, self.halves.height() - high)])
             self.published_title.setText(f"Published for {where}, best first:")
             _fill(self.published, beside)
             self.published.scrollTo(self.published.cells.index(min(beside.own), 0))

@@ -22,6 +22,11 @@ class Looks:
 
 
 PLAIN = Looks()
+ROOMY = """
+    QTableView::item { padding: 0 6px; }
+    QHeaderView::section { padding: 3px 6px; border: none; border-bottom: 1px solid palette(mid);
+                           background: palette(base); color: palette(text); }
+"""
 
 
 class Cells(QAbstractTableModel):
@@ -50,9 +55,7 @@ class Cells(QAbstractTableModel):
             return None
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             return self.head[section]
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return self._side(section)
-        return None
+        return self._side(section) if role == Qt.ItemDataRole.TextAlignmentRole else None
 
     def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         row, column = index.row(), index.column()
@@ -89,6 +92,7 @@ class WordTable(QTableView):
         self.setShowGrid(False)
         self.setAlternatingRowColors(True)
         self.setWordWrap(False)
+        self.setStyleSheet(ROOMY)
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(24)
         head_view = self.horizontalHeader()
