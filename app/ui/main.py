@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from PySide6.QtCore import QSettings, QTimer
+from PySide6.QtCore import QSettings, Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QWidget
 
@@ -13,7 +13,7 @@ from app.settings import Settings, load_settings
 from app.ui.announcements import settings_notice
 from app.ui.building import BuildSession
 from app.ui.checkup import Checkup
-from app.ui.demo_cases import demo_case
+from app.ui.demo_cases import KINDS, demo_case
 from app.ui.engine_link import EngineLink
 from app.ui.evaluation_session import EvaluationSession
 from app.ui.failures import catch_unexpected, start_log, stop_log
@@ -23,6 +23,7 @@ from app.ui.map_view import MapView, prepare_web_engine
 from app.ui.notices import Notice
 from app.ui.preferences import Preferences
 from app.ui.session import LocateSession
+from app.ui.single_instance import Asked, SingleInstance
 from app.ui.theme import app_icon, apply_theme
 from app.ui.thumbnails import Thumbnails
 from app.ui.training_session import TrainingSession
@@ -37,6 +38,10 @@ def run(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     prepare_web_engine()
     app = make_application()
+    instance = SingleInstance(config_dir())
+    # Safe mode is for when something is wrong, with the first window perhaps.
+    if not args.safe and not instance.is_first() and instance.hand_over(_asked(args)):
+        return 0
     handler, no_log = start_log()
     settings, bad = (Settings(), ()) if args.safe else load_settings()
     link = EngineLink(settings.device, execution=settings.execution)
@@ -48,6 +53,7 @@ def run(argv: list[str]) -> int:
     window = MainWindow(rooms, make_map=make_map, layout=layout)
     undo = catch_unexpected(window.notices.say)
     window.shown.connect(lambda: _begin(window, rooms, args))
+    instance.asked.connect(lambda asked: _come_forward(window, rooms, asked))
     if bad:
         window.notices.say(settings_notice(bad))
     if no_log:
@@ -56,6 +62,7 @@ def run(argv: list[str]) -> int:
     try:
         return app.exec()
     finally:
+        instance.close()
         undo()
         window.shutdown()
         close_rooms(rooms)
@@ -96,9 +103,7 @@ def make_map() -> tuple[QWidget, Map]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="skyfix", description="Open the window.")
     parser.add_argument("photos", nargs="*", type=Path, help="photos or folders to locate")
-    parser.add_argument(
-        "--demo", nargs="?", const="drone", choices=("drone", "street"), help="open a demo case"
-    )
+    parser.add_argument("--demo", nargs="?", const="drone", choices=KINDS, help="open a demo case")
     parser.add_argument("--safe", action="store_true", help="start with default settings")
     parser.add_argument("--gallery", type=Path, help="the gallery to look in")
     parser.add_argument("--checkpoint", type=Path, help="the checkpoint to locate with")
@@ -130,3 +135,30 @@ def _begin(window: MainWindow, rooms: Rooms, args: argparse.Namespace) -> None:
         rooms.library.choose(checkpoint=checkpoint, gallery=gallery)
     if args.photos:
         QTimer.singleShot(0, window, lambda: window.doors.intake.take(args.photos))
+
+
+def _asked(args: argparse.Namespace) -> Asked:
+    """What a start was asked for, in words that hold in any working folder."""
+    return Asked(
+        photos=tuple(str(path.absolute()) for path in args.photos),
+        demo=args.demo,
+        gallery=str(args.gallery.absolute()) if args.gallery else "",
+        checkpoint=str(args.checkpoint.absolute()) if args.checkpoint else "",
+    )
+
+
+def _come_forward(window: MainWindow, rooms: Rooms, asked: Asked) -> None:
+    """Do for a second start what it was asked for, in this window."""
+    window.setWindowState(window.windowState() & ~Qt.WindowState.WindowMinimized)
+    window.show()
+    window.raise_()
+    window.activateWindow()
+    QApplication.alert(window)  # where a desktop lets no window push itself forward
+    if asked.demo is not None:
+        window.open_demo(demo_case(asked.demo))
+    if asked.checkpoint:
+        rooms.library.choose_checkpoint(Path(asked.checkpoint))
+    if asked.gallery:
+        rooms.library.choose_gallery(Path(asked.gallery))
+    if asked.photos:
+        window.doors.intake.take(tuple(Path(photo) for photo in asked.photos))

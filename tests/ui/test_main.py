@@ -75,6 +75,22 @@ def test_photos_of_the_command_line_are_listed(qtbot, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_second_start_hands_its_photos_to_the_first_window(qtbot, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    second = []
+
+    def ready(window):
+        if not second:
+            command = [sys.executable, "-m", "app", "a.jpg"]
+            second.append(subprocess.Popen(command, cwd=tmp_path))
+        return bool(window._rooms.session.paths)
+
+    _, paths = run_until(qtbot, [], ready, lambda window: window._rooms.session.paths)
+    assert paths == (tmp_path / "a.jpg",)
+    assert second[0].wait(timeout=60) == 0
+
+
+@pytest.mark.slow
 def test_broken_settings_are_named_and_do_not_stop_the_start(qtbot):
     settings_file().write_text('{"theme": "pink"}', encoding="utf-8")
     _, said = run_until(
