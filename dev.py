@@ -416,7 +416,7 @@ COMMANDS: Mapping[str, Callable[[Checkout, Sequence[str]], int]] = {
 }
 USAGE = """usage: python3 dev.py run  [arguments of skyfix]   open the window on the demo case
        python3 dev.py test [arguments of pytest]   run every check, or pytest alone
-       python3 dev.py package                      build the program and its installers"""
+       python3 dev.py package [--smoke]            build the program and its installers, try it"""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -25,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(HERE))
 from deb import write_deb  # noqa: E402
+from icons import icon_name, write_icon  # noqa: E402
 
 LINUX = sys.platform.startswith("linux")
 NAME = "skyfix"
@@ -53,10 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BuildFailed as failed:
         print(f"build: {failed}", file=sys.stderr)
         return 1
-    if args.smoke:
-        command = [sys.executable, HERE / "smoke.py", args.output.resolve() / NAME]
-        return subprocess.run(command, check=False).returncode
-    return 0
+    return smoke(args.output.resolve()) if args.smoke else 0
+
+
+def smoke(output: Path) -> int:
+    """Tries the built program, then the tests that need one; the exit code."""
+    program = output / ("Skyfix.app" if sys.platform == "darwin" else NAME)
+    command = [sys.executable, HERE / "smoke.py", program, "--report", output / "smoke.json"]
+    code = subprocess.run(command, check=False).returncode
+    tests = [sys.executable, "-m", "pytest", "-m", "built", ROOT / "tests" / "test_built.py"]
+    environ = {**os.environ, "SKYFIX_BUILT": str(program)}
+    return subprocess.run(tests, check=False, cwd=ROOT, env=environ).returncode or code
 
 
 def installed_edition() -> str:
@@ -89,8 +97,12 @@ def freeze(output: Path) -> Path:
     work = output / "work"
     command = [sys.executable, "-m", "PyInstaller", HERE / "skyfix.spec", "--noconfirm"]
     command += ["--distpath", output, "--workpath", work, "--log-level", "ERROR"]
+    environ = dict(os.environ)
+    if (name := icon_name(sys.platform)) is not None:
+        write_icon(work / name)
+        environ["SKYFIX_ICON"] = str(work / name)
     say("freezing the program (minutes)")
-    if subprocess.run(command, check=False, cwd=ROOT).returncode != 0:
+    if subprocess.run(command, check=False, cwd=ROOT, env=environ).returncode != 0:
         raise BuildFailed("PyInstaller has failed; its last lines above say where")
     shutil.rmtree(work, ignore_errors=True)
     return output / NAME

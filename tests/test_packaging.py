@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 PACKAGING = Path(__file__).resolve().parent.parent / "packaging"
 
@@ -24,7 +25,7 @@ def load(name):
     return module
 
 
-build, contents, deb = load("build"), load("contents"), load("deb")
+build, contents, deb, icons = load("build"), load("contents"), load("deb"), load("icons")
 
 
 @pytest.mark.parametrize(
@@ -151,6 +152,54 @@ def test_the_sums_are_those_that_sha256sum_checks(tmp_path):
         ["sha256sum", "--check", "SHA256SUMS"], cwd=tmp_path, capture_output=True, check=False
     )
     assert answer.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["skyfix.ico", "skyfix.icns"])
+def test_icons_are_drawn_in_the_sizes_that_systems_show(name, tmp_path):
+    icons.write_icon(tmp_path / name)
+    with Image.open(tmp_path / name) as icon:
+        sizes = {size[0] for size in icon.info["sizes"]}
+        icon.load()
+        red, green, blue, solid = icon.convert("RGBA").getpixel((icon.width // 2, 4))
+    assert {16, 32, 256} <= sizes
+    assert solid == 255
+    assert blue > green > red  # the sky
+    assert icons.icon_name("linux") is None
+
+
+def no_room(monkeypatch, folder, program):
+    """Puts a ``program`` first on PATH that begins to write, then finds the disk full."""
+    folder.mkdir()
+    script = folder / program
+    script.write_text(
+        '#!/bin/sh\nfor last in "$@"; do case "$last" in *.partial) echo x > "$last";; esac; done\n'
+        "exit 2\n",
+        encoding="ascii",
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.skipif(shutil.which("zstd") is None, reason="zstd is not installed")
+def test_a_full_disk_leaves_no_half_archive_and_keeps_the_last(monkeypatch, tmp_path):
+    no_room(monkeypatch, tmp_path / "bin", "tar")
+    target = tmp_path / "skyfix.tar.zst"
+    target.write_bytes(b"the last one")
+    with pytest.raises(build.BuildFailed, match="is the disk full"):
+        build.archive(tmp_path / "skyfix", target)
+    assert target.read_bytes() == b"the last one"
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is not installed")
+def test_a_full_disk_leaves_no_half_debian_package(monkeypatch, tmp_path):
+    no_room(monkeypatch, tmp_path / "bin", "dpkg-deb")
+    program = tmp_path / "skyfix"
+    program.mkdir()
+    (program / "skyfix").write_bytes(b"x")
+    with pytest.raises(SystemExit, match="is the disk full"):
+        deb.write_deb(program, tmp_path / "out.deb", "1.2.3")
+    assert not list(tmp_path.glob("out.deb*"))
 
 
 def test_dependencies_are_debian_s_names_with_their_alternatives():
