@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QPushButton,
     QStackedWidget,
@@ -170,7 +169,6 @@ class ErrorsView(QWidget):
         head = table.horizontalHeader()
         head.setHighlightSections(False)
         head.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        head.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         head.setStretchLastSection(True)
         bar = QHBoxLayout()
         bar.setSpacing(GAP)
@@ -236,6 +234,7 @@ class ErrorsView(QWidget):
             self._total = page.total
             if page.rows != self.rows.rows:
                 self.rows.show_rows(page.rows)
+                self.table.resizeColumnsToContents()  # once: it measures every cell
                 self.table.scrollToTop()
                 if page.rows:
                     self.table.selectRow(0)

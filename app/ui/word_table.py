@@ -6,7 +6,7 @@ from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, Qt
 from PySide6.QtGui import QFont, QIcon
-from PySide6.QtWidgets import QHeaderView, QTableView, QWidget
+from PySide6.QtWidgets import QTableView, QWidget
 
 Row = tuple[str, ...]
 
@@ -97,5 +97,7 @@ class WordTable(QTableView):
         self.verticalHeader().setDefaultSectionSize(24)
         head_view = self.horizontalHeader()
         head_view.setHighlightSections(False)
-        head_view.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         head_view.setStretchLastSection(True)
+        self.cells.modelReset.connect(
+            self.resizeColumnsToContents
+        )  # not with every change of looks
