@@ -156,9 +156,7 @@ class EvaluationForm(QDialog):
 
     def show_request(self, request: Evaluate) -> None:
         """Fill in what was asked before, to be changed."""
-        at = self.checkpoint.findData(request.checkpoint)
-        if at >= 0:
-            self.checkpoint.setCurrentIndex(at)
+        self.choose(request.checkpoint)
         self.data.setText(str(request.data))
         self.name.setCurrentText(request.name or RECOGNISE)
         self.tests.setText("; ".join(request.tests))
@@ -166,6 +164,12 @@ class EvaluationForm(QDialog):
         self.turns.setValue(request.turns or 0)
         self.output.setText("" if request.output is None else str(request.output))
         self.resamples.setValue(request.resamples)
+
+    def choose(self, checkpoint: Path) -> None:
+        """One that is not listed changes nothing."""
+        paths = [self.checkpoint.itemData(i) for i in range(self.checkpoint.count())]
+        if checkpoint in paths:
+            self.checkpoint.setCurrentIndex(paths.index(checkpoint))
 
     @Slot()
     def _show_checkpoints(self) -> None:
