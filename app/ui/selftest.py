@@ -220,7 +220,7 @@ class _Trial:
         row = training.rows[0]
         if row.status.state != "stopped":
             raise _Missed(f"the training is {row.status.state}: {row.status.problem}")
-        return f"stopped by its button after {len(training.details[0].steps)} updates"
+        return f"stopped after {len(training.details[0].steps)} updates"
 
     def _awaits_run(self) -> bool:
         """Whether the run is not there yet. Raises _Missed if it ended by itself."""
