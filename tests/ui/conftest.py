@@ -11,6 +11,7 @@ from app.ui.checkup import Checkup
 from app.ui.evaluation_session import EvaluationSession
 from app.ui.jobs import Jobs
 from app.ui.library import Library
+from app.ui.objects_session import ObjectsSession
 from app.ui.preferences import Preferences
 from app.ui.session import LocateSession
 from app.ui.theme import apply_theme
@@ -34,6 +35,13 @@ def no_thread_left(qapp):
     running = [t for t in running if t is not QThread.currentThread() and t is not qapp.thread()]
     assert running == []
     assert QThreadPool.globalInstance().activeThreadCount() == 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_earlier_tests_left_is_never_looked_through():
+    """Two thousand tests leave a heap that Python needs most of a second to go through."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +69,10 @@ def scene(tmp_path_factory):
 
 @pytest.fixture
 def rooms(engine):
+    session, library = LocateSession(engine), Library(engine)
     rooms = Rooms(
-        session=LocateSession(engine),
-        library=Library(engine),
+        session=session,
+        library=library,
         builds=BuildSession(engine),
         jobs=Jobs(engine),
         checkup=Checkup(engine),
@@ -71,6 +80,7 @@ def rooms(engine):
         training=TrainingSession(engine),
         evaluations=EvaluationSession(engine),
         thumbnails=Thumbnails(engine),
+        objects=ObjectsSession(engine, session, library),
     )
     yield rooms
     rooms.library.close()
