@@ -5,12 +5,13 @@ from PySide6.QtCore import (
     QItemSelectionModel,
     QModelIndex,
     QPersistentModelIndex,
+    QPointF,
     QRectF,
     QSize,
     Qt,
     Slot,
 )
-from PySide6.QtGui import QColor, QPainter, QPalette, QPen
+from PySide6.QtGui import QColor, QFont, QPainter, QPalette, QPen
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
@@ -102,43 +103,23 @@ class _Delegate(QStyledItemDelegate):
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
         entry: Evaluation = index.data(Qt.ItemDataRole.UserRole)
-        palette = self._view.palette()
+        palette, r = self._view.palette(), entry.result
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._draw_ground(painter, option, palette)
-        line = option.fontMetrics.height()
-        box = QRectF(option.rect).adjusted(GAP + 10, GAP, -GAP, -GAP)
         self._draw_colour(painter, QRectF(option.rect), entry)
-        left, right = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
-        bold = option.font
-        bold.setBold(True)
-        painter.setFont(bold)
-        figure = headline_text(entry)
-        room = painter.fontMetrics().horizontalAdvance(figure) + GAP
-        painter.setPen(colour(palette, "text"))
-        first = QRectF(box.left(), box.top(), box.width(), line)
-        painter.drawText(first, int(right), figure)
-        title = painter.fontMetrics().elidedText(
-            entry.result.checkpoint_title,
-            Qt.TextElideMode.ElideMiddle,
-            round(box.width()) - room,
+        box = QRectF(option.rect).adjusted(GAP + 10, GAP, -GAP, -GAP)
+        font = QFont(option.font)
+        lines = (
+            (r.checkpoint_title, headline_text(entry)),
+            (test_of(r), ""),
+            (r.put, when_text(r.created)),
         )
-        painter.drawText(first, int(left), title)
-        bold.setBold(False)
-        painter.setFont(bold)
-        r = entry.result
-        date = when_text(r.created)
-        room = painter.fontMetrics().horizontalAdvance(date) + GAP
-        for at, words, share in (
-            (1, test_of(r), box.width()),
-            (2, r.put, box.width() - room),
-        ):
-            painter.setPen(colour(palette, "text" if at == 1 else "subtle"))
-            text = painter.fontMetrics().elidedText(
-                words, Qt.TextElideMode.ElideMiddle, round(share)
-            )
-            painter.drawText(first.translated(0, at * (line + 1)), int(left), text)
-        painter.drawText(first.translated(0, 2 * (line + 1)), int(right), date)
+        for line, (left, right) in enumerate(lines):
+            font.setBold(line == 0)
+            painter.setFont(font)
+            painter.setPen(colour(palette, "subtle" if line == 2 else "text"))
+            _write(painter, box, line * (option.fontMetrics.height() + 1), left, right)
         painter.restore()
 
     def _draw_ground(
@@ -169,6 +150,17 @@ class _Delegate(QStyledItemDelegate):
             painter.setBrush(line_colour(self._view.palette(), folders.index(entry.folder)))
             bar = QRectF(cell.left() + 7, cell.top() + GAP, 4, cell.height() - 2 * GAP)
             painter.drawRoundedRect(bar, 2, 2)
+
+
+def _write(painter: QPainter, box: QRectF, down: float, left: str, right: str) -> None:
+    """By the baseline: letters of another, taller font do not push a line down."""
+    metrics = painter.fontMetrics()
+    baseline = box.top() + down + metrics.ascent()
+    room = metrics.horizontalAdvance(right)
+    painter.drawText(QPointF(box.right() - room, baseline), right)
+    width = round(box.width()) - (room + GAP if right else 0)
+    shortened = metrics.elidedText(left, Qt.TextElideMode.ElideMiddle, width)
+    painter.drawText(QPointF(box.left(), baseline), shortened)
 
 
 class EvaluationList(QListView):

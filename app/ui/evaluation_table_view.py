@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QHBoxLayout,
@@ -97,8 +97,12 @@ class FiguresView(QWidget):
             self.halves.setSizes([high, max(high, self.halves.height() - high)])
             self.published_title.setText(f"Published for {where}, best first:")
             _fill(self.published, beside)
-            self.published.scrollTo(self.published.cells.index(min(beside.own), 0))
+            QTimer.singleShot(0, self, lambda: self._look_at(min(beside.own)))  # once it has a size
         self.notes.setText("\n".join(notes_of(shown[0].result)))
+
+    def _look_at(self, row: int) -> None:
+        index = self.published.cells.index(row, 0)
+        self.published.scrollTo(index, WordTable.ScrollHint.PositionAtCenter)
 
     def _copy(self, make: Callable[[tuple[Evaluation, ...]], str], what: str) -> None:
         if self._shown:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from PySide6.QtCore import QAbstractTableModel, Qt
+from PySide6.QtCore import QAbstractTableModel, Qt, Slot
 from PySide6.QtGui import QFont, QIcon
 from PySide6.QtWidgets import QTableView, QWidget
 
@@ -22,9 +22,10 @@ class Looks:
 
 
 PLAIN = Looks()
+WIDEST = 340  # px of a column
 ROOMY = """
     QTableView::item { padding: 0 6px; }
-    QHeaderView::section { padding: 3px 6px; border: none; border-bottom: 1px solid palette(mid);
+    QHeaderView::section { padding: 3px 9px; border: none; border-bottom: 1px solid palette(mid);
                            background: palette(base); color: palette(text); }
 """
 
@@ -98,6 +99,14 @@ class WordTable(QTableView):
         head_view = self.horizontalHeader()
         head_view.setHighlightSections(False)
         head_view.setStretchLastSection(True)
-        self.cells.modelReset.connect(
-            self.resizeColumnsToContents
-        )  # not with every change of looks
+        head_view.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.cells.modelReset.connect(self._on_filled)
+
+    @Slot()
+    def _on_filled(self) -> None:
+        """Measured once, not with every change of looks; long names leave room for the others."""
+        self.resizeColumnsToContents()
+        for column in range(self.cells.columnCount()):
+            if self.columnWidth(column) > WIDEST:
+                self.setColumnWidth(column, WIDEST)
