@@ -111,11 +111,12 @@ def freeze(output: Path) -> Path:
 def share_proj(program: Path) -> None:
     """One PROJ database for rasterio and pyproj: the newer layout, which both read.
 
-    Windows has no links that every user may make, and keeps both.
+    Windows has no links that every user may make, and macOS signs a bundle that is made before:
+    they keep both (see contents.py).
     """
     inside = program / "_internal"
     wanted = inside / "pyproj/proj_dir/share/proj"
-    if wanted.exists() or os.name == "nt":
+    if wanted.exists() or not LINUX:
         return
     wanted.parent.mkdir(parents=True, exist_ok=True)
     wanted.symlink_to(Path("../../../rasterio/proj_data"), target_is_directory=True)

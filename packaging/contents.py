@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import PurePath
 
@@ -50,7 +51,6 @@ _LEFT_OUT = re.compile(
     | (^|/)plugins/imageformats/(lib)?qpdf
     | (^|/)(lib)?Qt6(Pdf|EglF[Ss])
     | (^|/)cv2/qt/
-    | (^|/)pyproj/proj_dir/share/proj/
     | (^|/)rasterio/.*\.(pyx|pxd|pxi|c|cpp)$
     | (^|/)(tests?|testing)/.*\.(npy|npz|png|tif|jpg|csv|dat)$
     | (^|/)xyzservices/data/(?!providers)
@@ -59,9 +59,17 @@ _LEFT_OUT = re.compile(
 )
 
 
-def kept(name: str) -> bool:
+# build.py puts a link to rasterio's in its place, where every user may make links and the program
+# is a plain folder.
+_SECOND_PROJ = "pyproj/proj_dir/share/proj/"
+
+
+def kept(name: str, *, system: str = sys.platform) -> bool:
     """Whether this file is packed. ``name`` is its path in the program."""
-    return _LEFT_OUT.search(name.replace("\\", "/")) is None
+    name = name.replace("\\", "/")
+    if _SECOND_PROJ in name:
+        return not system.startswith("linux")
+    return _LEFT_OUT.search(name) is None
 
 
 Entry = tuple[str, str, str]  # PyInstaller's: name in the program, file (a link's target), kind

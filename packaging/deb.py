@@ -60,6 +60,7 @@ def _lay_out(program: Path, root: Path) -> None:
         "linux/skyfix.desktop": "usr/share/applications/skyfix.desktop",
         "linux/skyfix.xml": "usr/share/mime/packages/skyfix.xml",
         "linux/copyright": "usr/share/doc/skyfix/copyright",
+        "linux/apparmor": f"{PLACE.as_posix()}/apparmor",
     }.items():
         _copy(HERE / source, root / wanted)
     _copy(

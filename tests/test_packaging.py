@@ -64,12 +64,17 @@ def test_what_the_program_needs_is_packed(name):
         "timm/models/swin_transformer.py",
         "PySide6/Qt/plugins/platformthemes/libqgtk3.so",
         "js_lib_leaflet/static/js_lib_leaflet/leaflet-src.js",
-        "pyproj/proj_dir/share/proj/proj.db",  # the second PROJ
         r"torch\include\ATen\ATen.h",  # as Windows writes it
     ],
 )
 def test_what_only_developers_need_is_left_out(name):
     assert not contents.kept(name)
+
+
+def test_the_second_projection_database_is_packed_where_no_link_can_take_its_place():
+    name = r"pyproj\proj_dir\share\proj\proj.db"
+    packed = {system: contents.kept(name, system=system) for system in ("linux", "win32", "darwin")}
+    assert packed == {"linux": False, "win32": True, "darwin": True}
 
 
 def test_no_link_to_what_is_left_out_stays():
@@ -112,6 +117,7 @@ def test_nothing_that_the_program_imports_is_left_out():
     assert loaded in ("[]", "['huggingface_hub']")
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="both are packed there")
 def test_one_projection_database_serves_both_libraries(tmp_path):
     (tmp_path / "_internal/rasterio/proj_data").mkdir(parents=True)
     (tmp_path / "_internal/rasterio/proj_data/proj.db").write_bytes(b"db")
@@ -228,6 +234,7 @@ def test_the_debian_package_holds_program_desktop_entry_icon_and_types(tmp_path)
     ).stdout
     for wanted in (
         "./opt/skyfix/skyfix",
+        "./opt/skyfix/apparmor",
         "./usr/bin/skyfix -> /opt/skyfix/skyfix",
         "./usr/share/applications/skyfix.desktop",
         "./usr/share/mime/packages/skyfix.xml",
