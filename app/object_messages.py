@@ -110,6 +110,8 @@ class FoundObject:
 
     click: Point
     boxes: tuple[FoundBox, ...]  # best first, never empty
+    name: str = ""  # that a person gave it
+    origin: str = ""  # of its boxes where no network found them: "corrected by hand"
 
     @property
     def best(self) -> FoundBox:

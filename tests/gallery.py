@@ -30,6 +30,7 @@ from app.ui.jobs import Jobs
 from app.ui.library import Library
 from app.ui.map_view import MapView
 from app.ui.notices import Notice
+from app.ui.objects_session import ObjectsSession
 from app.ui.options_dialog import OptionsDialog
 from app.ui.pickers import DetailsPopup
 from app.ui.preferences import Preferences
@@ -38,6 +39,7 @@ from app.ui.theme import apply_theme
 from app.ui.thumbnails import Thumbnails
 from app.ui.training_session import TrainingSession
 from app.ui.window import MainWindow, Rooms
+from tests.gallery_evaluation import evaluation_states
 from tests.ui.scene import Scene, ScriptedEngine
 
 LONG = "DJI_20260802111403_0042_W_Überflug Ortsmitte Süd – zweite Befliegung (Kopie) 東京.JPG"
@@ -49,9 +51,10 @@ class Studio:
 
     def __init__(self, scene: Scene, settings: Settings, make_map: Callable | None) -> None:
         self.scene, self.engine = scene, ScriptedEngine()
+        session, library = LocateSession(self.engine), Library(self.engine)
         self.rooms = Rooms(
-            session=LocateSession(self.engine),
-            library=Library(self.engine),
+            session=session,
+            library=library,
             builds=BuildSession(self.engine),
             jobs=Jobs(self.engine),
             checkup=Checkup(self.engine),
@@ -59,6 +62,7 @@ class Studio:
             training=TrainingSession(self.engine),
             evaluations=EvaluationSession(self.engine),
             thumbnails=Thumbnails(self.engine),
+            objects=ObjectsSession(self.engine, session, library),
         )
         self.window = MainWindow(self.rooms, make_map=make_map)
 
@@ -225,6 +229,7 @@ STATES: dict[str, Callable[[Studio], QWidget | None]] = {
         importing, help_sheet, doctor, card_popup, gallery_popup,
     )
 }  # fmt: skip
+STATES.update(evaluation_states(settle))
 
 
 def plain_map() -> tuple[QWidget, MapView]:

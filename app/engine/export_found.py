@@ -22,7 +22,7 @@ from app.messages import Export, Exported, Location
 from app.object_messages import FoundBox, FoundObject, ObjectsFound
 
 DIGITS = 8  # of degrees: about a millimetre
-TEXTS = ("feature", "photo", "tile", "source")
+TEXTS = ("feature", "photo", "tile", "source", "name")
 WHOLES = ("rank", "click")
 NUMBERS = (
     "probability", "calibrated", "score", "heading_deg", "click_x", "click_y", "width_m",
@@ -120,6 +120,8 @@ def _of_objects(answer: ObjectsFound) -> Iterator[Feature]:
     for number, found in enumerate(answer.objects, start=1):
         for box in found.boxes:
             fields = {"photo": photo, **_box_fields(answer, found, box, number)}
+            told = {"name": found.name, "source": found.origin}
+            fields |= {key: words for key, words in told.items() if words}
             yield Feature(box.polygon, {"feature": "object", **fields})
             yield Feature((box.centre,), {"feature": "centre", **fields})
 

@@ -68,7 +68,7 @@ def _name(feature: Feature) -> str:
         case "claim":
             return "claim of the file"
         case "object" | "centre":
-            return f"object {fields['click']}, rank {fields['rank']}"
+            return str(fields.get("name") or f"object {fields['click']}, rank {fields['rank']}")
         case _:
             return f"rank {fields['rank']}, tile {fields['tile']}"
 

@@ -21,6 +21,8 @@ from app.card import View
 from app.messages import Candidate, Heatmap
 from app.ui.elided import ElidedLabel
 from app.ui.image_view import Compass, ImageView, Scale, wind
+from app.ui.object_layers import BoxLayer, MarkerLayer
+from app.ui.objects_session import ObjectsSession
 from app.ui.pictures import Ask, Pictures
 from app.ui.session import ExplainState, LocateSession, QueryState
 from app.ui.theme import GAP, icon
@@ -71,14 +73,26 @@ class PicturePane(QFrame):
             ("fit", "Fit to window (Ctrl+F)", self.view.fit),
             ("actual", "Actual size (Ctrl+0)", self.view.show_actual_size),
         ):
-            button = QToolButton()
-            button.setIcon(icon(picture))
-            button.setAutoRaise(True)
-            button.setToolTip(words)
-            button.setAccessibleName(f"{name}: {words}")
+            button = self._button(picture, words)
             button.clicked.connect(act)
             row.addWidget(button)
+        self._head_row = row
         return head
+
+    def _button(self, picture: str, words: str) -> QToolButton:
+        button = QToolButton()
+        button.setIcon(icon(picture))
+        button.setAutoRaise(True)
+        button.setToolTip(words)
+        button.setAccessibleName(f"{self.view.accessibleName()}: {words}")
+        return button
+
+    def add_switch(self, picture: str, words: str) -> QToolButton:
+        """One that can be on or off, before the others."""
+        button = self._button(picture, words)
+        button.setCheckable(True)
+        self._head_row.insertWidget(self._head_row.indexOf(self.percent), button)
+        return button
 
     def show_path(self, path: Path | None, message: str) -> None:
         """``message`` stands there while there is no picture."""
@@ -121,15 +135,18 @@ class CompareView(QWidget):
     def __init__(
         self,
         session: LocateSession,
+        objects: ObjectsSession,
         pictures: Pictures,
         *,
         opacity: float,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
-        self._session = session
+        self._session, self._objects = session, objects
         self._query_view: View | None = None
-        self._state: ExplainState | None = None
+        self._state: ExplainState | None = None  # of whatever is shown
+        self._of_tile: ExplainState | None = None
+        self._of_object: ExplainState | None = None
         self.query = PicturePane("Query", pictures, title_share=6)
         self.tile = PicturePane("Tile", pictures, title_share=4)
         split = QSplitter()
@@ -148,6 +165,15 @@ class CompareView(QWidget):
         session.selected.connect(self._on_selected)
         session.candidate_selected.connect(self._on_candidate)
         session.explained.connect(self._on_explained)
+        self.markers = MarkerLayer(self.query.view, objects)
+        self.boxes = BoxLayer(self.tile.view, objects)
+        self.query.view.show_layer(self.markers)
+        self.tile.view.show_layer(self.boxes)
+        self.clicks = self.query.add_switch("object", "Click objects (O)")
+        self.clicks.toggled.connect(objects.switch)
+        objects.switched.connect(self.clicks.setChecked)
+        objects.selected.connect(self._show_tile)
+        objects.explained.connect(self._on_object_explained)
         self._on_selected(None)
         self._on_candidate(None)
         self._on_explained(None)
@@ -219,6 +245,7 @@ class CompareView(QWidget):
 
     def _show_query(self, state: QueryState | None) -> None:
         if state is None:
+            self.markers.size = None
             self.query.title.setText("Query")
             self.query.note.setText("")
             self.query.show_path(None, "Drop a photo, or press Ctrl+O.")
@@ -226,6 +253,7 @@ class CompareView(QWidget):
         self.query.title.setText(state.path.name)
         self.query.title.setToolTip(str(state.path))
         read = state.read
+        self.markers.size = None if read is None else (read.width, read.height)
         self.query.note.setText("" if read is None else f"{read.width} × {read.height}")
         self.query.show_path(None if read is None else read.preview, _query_message(state))
 
@@ -233,7 +261,19 @@ class CompareView(QWidget):
 
     @Slot(object)
     def _on_candidate(self, candidate: Candidate | None) -> None:
-        if candidate is None:
+        del candidate
+        self._show_tile()
+
+    @Slot()
+    def _show_tile(self) -> None:
+        """The candidate's, or the reference in which the selected object was found."""
+        candidate, marker = self._session.candidate, self._objects.current
+        reference = None if marker is None else marker.reference
+        if marker is not None and reference is not None:
+            self.tile.title.setText(marker.pin.title)
+            self.tile.note.setText(f"{reference.size_m:.0f} m around {reference.tile}")
+            self.tile.show_path(reference.picture, "Loading the imagery…")
+        elif candidate is None:
             self.tile.title.setText("Tile")
             self.tile.note.setText("")
             self.tile.show_path(None, "The best tile appears here.")
@@ -264,6 +304,17 @@ class CompareView(QWidget):
 
     @Slot(object)
     def _on_explained(self, state: ExplainState | None) -> None:
+        self._of_tile = state
+        self._show_explained()
+
+    @Slot(object)
+    def _on_object_explained(self, state: ExplainState | None) -> None:
+        self._of_object = state
+        self._show_explained()
+
+    def _show_explained(self) -> None:
+        """While objects are clicked, only what was looked at for them."""
+        state = self._of_object if self._objects.is_on else self._of_tile
         self._state = state
         explanation = None if state is None else state.explanation
         names = [] if explanation is None else [m.name for m in explanation.query_maps]

@@ -1,9 +1,9 @@
 """One picture with zoom and pan, a heatmap over it, a colour bar and where north is."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from PySide6.QtCore import QPoint, QPointF, QRectF, QSize, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, QSize, Qt, Signal, Slot
 from PySide6.QtGui import (
     QColor,
     QImage,
@@ -44,6 +44,19 @@ class Scale:
     high: float
 
 
+class Layer(Protocol):
+    """Drawn over a picture; it may take the mouse and the keys before the view does."""
+
+    @property
+    def cursor(self) -> Qt.CursorShape | None: ...
+    def paint(self, painter: QPainter) -> None: ...
+    def press(self, event: QMouseEvent) -> bool: ...
+    def drag(self, event: QMouseEvent) -> bool: ...
+    def release(self, event: QMouseEvent) -> None: ...
+    def key(self, event: QKeyEvent) -> bool: ...
+    def takes_key(self, event: QKeyEvent) -> bool: ...
+
+
 def wind(heading_deg: float) -> str:
     """The nearest of eight winds."""
     return WINDS[round(heading_deg / 45) % 8]
@@ -67,6 +80,7 @@ class ImageView(QWidget):
         self._zoom: float | None = None  # logical pixels per picture pixel; None: fit
         self._centre = QPointF(0.5, 0.5)  # of the view, as shares of the picture's sides
         self._grabbed: QPointF | None = None
+        self._layer: Layer | None = None
         self.setAccessibleName(name)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -115,6 +129,17 @@ class ImageView(QWidget):
         self._compass = compass
         self.update()
 
+    def show_layer(self, layer: Layer) -> None:
+        self._layer = layer
+        self.refresh_layer()
+
+    def refresh_layer(self) -> None:
+        """What the layer draws, or the pointer that it wants, is another one."""
+        own = None if self._layer is None else self._layer.cursor
+        hand = Qt.CursorShape.OpenHandCursor if self._zoom is not None else None
+        self.setCursor(own or hand or Qt.CursorShape.ArrowCursor)
+        self.update()
+
     def show_message(self, message: str) -> None:
         """Words in place of a picture; with one, nothing of it is seen."""
         self._message = message
@@ -157,11 +182,8 @@ class ImageView(QWidget):
         self._centre = QPointF(
             min(1.0, max(0.0, self._centre.x())), min(1.0, max(0.0, self._centre.y()))
         )
-        self.setCursor(
-            Qt.CursorShape.OpenHandCursor if self._zoom is not None else Qt.CursorShape.ArrowCursor
-        )
         self.zoomed.emit(self.zoom if self._image is not None else 0.0)
-        self.update()
+        self.refresh_layer()
 
     def _fit_zoom(self) -> float:
         if self._image is None:
@@ -193,10 +215,14 @@ class ImageView(QWidget):
         event.accept()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
+        if self._layer is not None and self._layer.press(event):
+            return
         if event.button() in (Qt.MouseButton.LeftButton, Qt.MouseButton.MiddleButton):
             self._grabbed = event.position()
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        if self._layer is not None and self._layer.drag(event):
+            return
         frame = self.frame()
         if self._grabbed is None or self._zoom is None or frame.isEmpty():
             return
@@ -206,16 +232,29 @@ class ImageView(QWidget):
         self._changed()
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        del event
         self._grabbed = None
+        if self._layer is not None:
+            self._layer.release(event)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
-        if self._zoom is None:
+        if self._layer is not None and self._layer.cursor is not None:
+            self._layer.press(event)  # two quick clicks are two clicks
+        elif self._zoom is None:
             self.zoom_by(1 / (self._fit_zoom() * self.devicePixelRatioF()), event.position())
         else:
             self.fit()
 
+    def event(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.ShortcutOverride and self._layer is not None:
+            assert isinstance(event, QKeyEvent)
+            if self._layer.takes_key(event):
+                event.accept()  # else the window's shortcut would have it
+                return True
+        return super().event(event)
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
+        if self._layer is not None and self._layer.key(event):
+            return
         match event.key():
             case Qt.Key.Key_Plus | Qt.Key.Key_Equal:
                 self.zoom_by(1.25)
@@ -258,6 +297,8 @@ class ImageView(QWidget):
                 painter.setOpacity(self._opacity)
                 painter.drawImage(frame, self._overlay)
                 painter.setOpacity(1)
+            if self._layer is not None:
+                self._layer.paint(painter)
             if self._scale is not None:
                 self._draw_scale(painter, self._scale)
             if self._compass is not None:

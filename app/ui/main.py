@@ -21,6 +21,7 @@ from app.ui.jobs import Jobs
 from app.ui.library import Library
 from app.ui.map_view import MapView, prepare_web_engine
 from app.ui.notices import Notice
+from app.ui.objects_session import ObjectsSession
 from app.ui.preferences import Preferences
 from app.ui.session import LocateSession
 from app.ui.single_instance import Asked, SingleInstance
@@ -71,11 +72,13 @@ def run(argv: list[str]) -> int:
 
 
 def make_rooms(link: EngineLink, settings: Settings) -> Rooms:
+    session = LocateSession(link)
+    library = Library(
+        link, checkpoints=settings.recent_checkpoints, galleries=settings.recent_galleries
+    )
     return Rooms(
-        session=LocateSession(link),
-        library=Library(
-            link, checkpoints=settings.recent_checkpoints, galleries=settings.recent_galleries
-        ),
+        session=session,
+        library=library,
         builds=BuildSession(link),
         jobs=Jobs(link),
         checkup=Checkup(link),
@@ -83,6 +86,7 @@ def make_rooms(link: EngineLink, settings: Settings) -> Rooms:
         training=TrainingSession(link),
         evaluations=EvaluationSession(link),
         thumbnails=Thumbnails(link),
+        objects=ObjectsSession(link, session, library),
     )
 
 

@@ -11,6 +11,7 @@ BEST_COLOUR = "#d55e00"  # vermilion of Okabe and Ito: apart from every blue for
 RAMP_END = 20  # the rank from which on all pins are light
 RAMP_DARK, RAMP_LIGHT = (8, 64, 129), (204, 225, 242)  # one hue: lightness alone tells the order
 WEDGE_HALF_DEG = 22.0
+OBJECT_COLOUR, OBJECT_PICKED = "#00c896", "#ffd400"  # clicked objects: no colour of the candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,21 @@ class Ground:
     basemap: Basemap | None = None
     area: Area | None = None  # of the gallery
     attribution: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectMark:
+    """A clicked object on the ground."""
+
+    number: int
+    polygon: tuple[LatLon, ...]
+    centre: LatLon
+    lines: tuple[str, ...]  # of its tooltip
+    is_selected: bool
+
+    @property
+    def colour(self) -> str:
+        return OBJECT_PICKED if self.is_selected else OBJECT_COLOUR
 
 
 def rank_colour(rank: int, count: int) -> str:

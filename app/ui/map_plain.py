@@ -28,6 +28,7 @@ from app.geo import EARTH_RADIUS_M, Area, LatLon
 from app.messages import Candidate, Claim
 from app.ui.map_marks import (
     Ground,
+    ObjectMark,
     candidate_lines,
     claim_lines,
     heading_wedge,
@@ -35,6 +36,7 @@ from app.ui.map_marks import (
     length_text,
     rank_colour,
 )
+from app.ui.map_objects import object_box, paint_objects
 from app.ui.map_tiles import TileKey, TileReader
 from app.ui.theme import DARK, LIGHT
 
@@ -71,6 +73,7 @@ class PlainMap(QWidget):
         self._ground = Ground()
         self._candidates: tuple[Candidate, ...] = ()
         self._claim: Claim | None = None
+        self._objects: tuple[ObjectMark, ...] = ()
         self._fit: Area | None = None
         self._wanted: Area | None = None  # fitted again on the next resize, until the user moves
         self._selected: int | None = None
@@ -99,14 +102,24 @@ class PlainMap(QWidget):
         self._selected = None
         self._fit_to(fit or self._ground.area)
 
+    def show_objects(self, objects: tuple[ObjectMark, ...]) -> None:
+        self._objects = objects
+        picked = next((o for o in objects if o.is_selected), None)
+        if picked is not None:
+            self._reveal(picked.centre)
+        self.update()
+
     def select(self, rank: int | None) -> None:
         self._selected = rank
         chosen = self._chosen()
         if chosen is not None:
-            inside = QRectF(self.rect()).adjusted(MARGIN_PX, MARGIN_PX, -MARGIN_PX, -MARGIN_PX)
-            if not inside.contains(self.to_pixel(chosen.position)):
-                self._centre = to_world(chosen.position)
+            self._reveal(chosen.position)
         self.update()
+
+    def _reveal(self, place: LatLon) -> None:
+        inside = QRectF(self.rect()).adjusted(MARGIN_PX, MARGIN_PX, -MARGIN_PX, -MARGIN_PX)
+        if not inside.contains(self.to_pixel(place)):
+            self._centre = to_world(place)
 
     def set_dark(self, dark: bool) -> None:
         self._colours = DARK if dark else LIGHT
@@ -167,6 +180,7 @@ class PlainMap(QWidget):
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
             self._paint_areas(painter)
             self._paint_pins(painter)
+            paint_objects(painter, self._objects, self.to_pixel)
             self._paint_scale(painter)
 
     def _paint_tiles(self, painter: QPainter) -> None:
@@ -384,6 +398,9 @@ class PlainMap(QWidget):
         return super().event(event)
 
     def _lines_at(self, at: QPointF) -> tuple[str, ...]:
+        for mark in self._objects:
+            if object_box(self.to_pixel(mark.centre)).contains(at):
+                return mark.lines
         hit = self._candidate_at(at)
         if hit is not None:
             return candidate_lines(hit)

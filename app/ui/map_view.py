@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 from app.errors import UserError
 from app.manifest import Manifest
 from app.messages import Candidate, Claim
-from app.ui.map_marks import Ground, best_view
+from app.ui.map_marks import Ground, ObjectMark, best_view
 from app.ui.map_plain import PlainMap
 from app.ui.map_tiles import find_basemap
 
@@ -66,6 +66,7 @@ class MapView(QWidget):
         self._ground = Ground()
         self._candidates: tuple[Candidate, ...] = ()
         self._claim: Claim | None = None
+        self._objects: tuple[ObjectMark, ...] = ()
         self._selected: int | None = None
         self._dark = False
         self._face: WebMap | PlainMap | None = None
@@ -118,6 +119,13 @@ class MapView(QWidget):
         self._candidates, self._claim, self._selected = candidates, claim, None
         if self._is_ready and self._face is not None:
             self._show_candidates(self._face)
+
+    def show_objects(self, objects: tuple[ObjectMark, ...]) -> None:
+        """Replace all clicked objects; the selected one is brought into view."""
+        if objects != self._objects:
+            self._objects = objects
+            if self._is_ready and self._face is not None:
+                self._face.show_objects(objects)
 
     def select(self, rank: int | None) -> None:
         """Highlight a candidate and bring it into view; ``picked`` is not emitted."""
@@ -237,6 +245,7 @@ class MapView(QWidget):
         face.show_candidates(self._candidates, self._claim, fit)
         if self._selected is not None:
             face.select(self._selected)
+        face.show_objects(self._objects)
 
     def _tell_notice(self) -> None:
         said = " ".join(part for part in (self._why_plain, self._problem) if part)

@@ -39,6 +39,7 @@ from app.geo import Area, LatLon
 from app.messages import Candidate, Claim
 from app.ui.map_marks import (
     Ground,
+    ObjectMark,
     candidate_lines,
     claim_lines,
     heading_wedge,
@@ -314,6 +315,9 @@ class WebMap(QWidget):
         shown_claim = None if claim is None else _claim(claim, candidates)
         self._call("showCandidates", {"pins": pins, "claim": shown_claim, "fit": _bounds(fit)})
 
+    def show_objects(self, objects: tuple[ObjectMark, ...]) -> None:
+        self._call("showObjects", [_object(mark) for mark in objects])
+
     def select(self, rank: int | None) -> None:
         self._call("select", rank)
 
@@ -381,6 +385,19 @@ def _pin(candidate: Candidate, count: int) -> dict[str, Any]:
         "heading": candidate.heading_deg if math.isfinite(candidate.heading_deg) else None,
         "footprint": _ring(candidate.footprint),
         "wedge": _ring(heading_wedge(candidate)),
+    }
+
+
+def _object(mark: ObjectMark) -> dict[str, Any]:
+    return {
+        "number": mark.number,
+        "lat": mark.centre.lat,
+        "lon": mark.centre.lon,
+        "colour": mark.colour,
+        "ink": ink_on(mark.colour),
+        "lines": mark.lines,
+        "polygon": _ring(mark.polygon),
+        "selected": mark.is_selected,
     }
 
 

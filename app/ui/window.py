@@ -36,6 +36,7 @@ from app.ui.announcements import (
 )
 from app.ui.building import BuildSession
 from app.ui.checkup import Checkup
+from app.ui.clicking import Clicking
 from app.ui.demo_cases import DemoCase, demo_case
 from app.ui.doctor_dialog import DoctorDialog
 from app.ui.doors import Doors
@@ -48,6 +49,7 @@ from app.ui.layout_memory import LayoutMemory
 from app.ui.library import Library
 from app.ui.long_work import LongWork
 from app.ui.notices import Notice, NoticeBar, notice_of
+from app.ui.objects_session import ObjectsSession
 from app.ui.options_dialog import OptionsDialog
 from app.ui.pickers import CheckpointPicker, GalleryPicker
 from app.ui.pictures import Pictures
@@ -76,6 +78,7 @@ class Rooms:
     training: TrainingSession
     evaluations: EvaluationSession
     thumbnails: Thumbnails
+    objects: ObjectsSession
 
 
 class MainWindow(QMainWindow):
@@ -101,6 +104,7 @@ class MainWindow(QMainWindow):
         self.long_work = LongWork(
             rooms.library, rooms.builds, rooms.training, rooms.evaluations, self
         )
+        self.clicking = Clicking(rooms.objects, self)
         self.pictures = Pictures(self)
         self.importing = Importing(rooms.library, self)
         self._lay_out()
@@ -119,6 +123,7 @@ class MainWindow(QMainWindow):
         self.start = StartPage((demo_case("drone"), demo_case("street")))
         self.bench = Workbench(
             rooms.session,
+            rooms.objects,
             rooms.library,
             self.pictures,
             opacity=settings.heatmap_opacity,
@@ -214,6 +219,7 @@ class MainWindow(QMainWindow):
             "build_gallery": self.long_work.ask_build,
             "browse_gallery": lambda: self.galleries.browse.click(),
             "browse_checkpoint": lambda: self.checkpoints.browse.click(),
+            **self.clicking.acts(),
             "fit": bench.compare.fit,
             "actual_size": bench.compare.show_actual_size,
             "heatmap": lambda: bench.compare.heat.toggle(),
@@ -256,6 +262,8 @@ class MainWindow(QMainWindow):
         rooms.library.paired.connect(lambda entry: self.notices.say(paired_notice(entry)))
         self.importing.said.connect(self.notices.say)
         self.long_work.said.connect(self.notices.say)
+        self.clicking.said.connect(self.notices.say)
+        rooms.objects.switched.connect(self.actions_by_name["objects"].setChecked)
         self.long_work.results_asked.connect(self.evaluation.wanted)
         self.long_work.change_asked.connect(self.evaluation.change_request)
         self.evaluation.wanted.connect(lambda: self.tasks.show_task(EVALUATE.name))

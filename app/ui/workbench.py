@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from PySide6.QtCore import QByteArray, Qt, Signal, SignalInstance, Slot
+from PySide6.QtCore import QByteArray, QEvent, QObject, Qt, Signal, SignalInstance, Slot
 from PySide6.QtWidgets import QFrame, QLabel, QSplitter, QStackedLayout, QVBoxLayout, QWidget
 
 from app.manifest import Manifest
@@ -14,6 +14,10 @@ from app.ui.candidates_panel import CandidatesPanel
 from app.ui.compare_view import CompareView
 from app.ui.coordinates import Format
 from app.ui.library import Library
+from app.ui.map_marks import ObjectMark
+from app.ui.object_words import map_marks
+from app.ui.objects_panel import ObjectsPanel
+from app.ui.objects_session import ObjectsSession
 from app.ui.pictures import Pictures
 from app.ui.queries_panel import QueriesPanel
 from app.ui.session import LocateSession
@@ -29,6 +33,7 @@ class Map(Protocol):
     def hovered(self) -> SignalInstance: ...
     def show_gallery(self, folder: Path | None, manifest: Manifest | None) -> None: ...
     def show_candidates(self, candidates: tuple[Candidate, ...], claim: Claim | None) -> None: ...
+    def show_objects(self, objects: tuple[ObjectMark, ...]) -> None: ...
     def select(self, rank: int | None) -> None: ...
     def set_dark(self, dark: bool) -> None: ...
     def fit_candidates(self) -> None: ...
@@ -41,9 +46,9 @@ class MapPanel(QFrame):
 
     hovered = Signal(object)  # LatLon | None, from the map
 
-    def __init__(self, session: LocateSession, library: Library) -> None:
+    def __init__(self, session: LocateSession, objects: ObjectsSession, library: Library) -> None:
         super().__init__()
-        self._session, self._library = session, library
+        self._session, self._objects, self._library = session, objects, library
         self._shown: tuple[Candidate, ...] | None = None
         self.map: Map | None = None
         self.setProperty("panel", True)
@@ -57,6 +62,8 @@ class MapPanel(QFrame):
         session.selected.connect(self._show_candidates)
         session.candidate_selected.connect(self._show_candidates)
         session.refreshed.connect(self._show_candidates)
+        objects.changed.connect(self._show_objects)
+        objects.selected.connect(self._show_objects)
         library.chosen.connect(self._show_gallery)
 
     def adopt(self, view: QWidget, made: Map) -> None:
@@ -69,6 +76,7 @@ class MapPanel(QFrame):
         made.set_dark(is_dark(self.palette()))
         self._show_gallery()
         self._show_candidates()
+        self._show_objects()
 
     @Slot()
     def _show_gallery(self) -> None:
@@ -91,11 +99,19 @@ class MapPanel(QFrame):
             self.map.show_candidates(candidates, None if answer is None else answer.query.claim)
         self.map.select(None if chosen is None else chosen.rank)
 
+    @Slot()
+    def _show_objects(self) -> None:
+        if self.map is not None:
+            current = self._objects.current
+            number = None if current is None else current.pin.number
+            self.map.show_objects(map_marks(self._objects.markers, number))
+
 
 class Workbench(QWidget):
     def __init__(
         self,
         session: LocateSession,
+        objects: ObjectsSession,
         library: Library,
         pictures: Pictures,
         *,
@@ -106,11 +122,13 @@ class Workbench(QWidget):
         super().__init__(parent)
         self.queries = QueriesPanel(session, pictures)
         self.answer = AnswerBar(session, style=style)
-        self.compare = CompareView(session, pictures, opacity=opacity)
+        self.compare = CompareView(session, objects, pictures, opacity=opacity)
         self.candidates = CandidatesPanel(session, pictures)
-        self.map = MapPanel(session, library)
+        self.map = MapPanel(session, objects, library)
+        self.objects = ObjectsPanel(objects, library)
+        self.ground = _splitter(Qt.Orientation.Vertical, self.map, self.objects)
         self.centre = _splitter(Qt.Orientation.Vertical, self.compare, self.candidates)
-        self.right = _splitter(Qt.Orientation.Horizontal, self.centre, self.map)
+        self.right = _splitter(Qt.Orientation.Horizontal, self.centre, self.ground)
         beside = QWidget()
         column = QVBoxLayout(beside)
         column.setContentsMargins(0, 0, 0, 0)
@@ -123,6 +141,12 @@ class Workbench(QWidget):
         whole.addWidget(self.outer)
         self.outer.setStretchFactor(0, 0)
         self.outer.setStretchFactor(1, 1)
+        self.ground.setStretchFactor(0, 1)
+        self.ground.setStretchFactor(1, 0)
+        self.objects.hide()
+        objects.switched.connect(self.objects.setVisible)
+        for panel in (self.map, self.objects):
+            panel.installEventFilter(self)
         self.reset_layout()
 
     def reset_layout(self) -> None:
@@ -131,6 +155,13 @@ class Workbench(QWidget):
         self.outer.setSizes([230, 1050])
         self.right.setSizes([620, 430])
         self.centre.setSizes([340, 300])
+        self.ground.setSizes([400, 240])
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """The column of map and objects goes when both are hidden."""
+        if event.type() in (QEvent.Type.HideToParent, QEvent.Type.ShowToParent):
+            self.ground.setHidden(self.map.isHidden() and self.objects.isHidden())
+        return super().eventFilter(watched, event)
 
     def layout_state(self) -> tuple[QByteArray, ...]:
         return tuple(s.saveState() for s in (self.outer, self.right, self.centre))

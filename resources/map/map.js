@@ -24,6 +24,7 @@
   const chosen = L.layerGroup(); // footprint and wedge of the selected candidate
   const candidates = L.layerGroup();
   const claims = L.layerGroup();
+  const objects = L.layerGroup(); // clicked ones: outline on the ground, number at the centre
 
   function node(tag, className, text) {
     const made = document.createElement(tag);
@@ -154,6 +155,28 @@
     marker.addTo(claims);
   }
 
+  // --- clicked objects -----------------------------------------------------------------------------
+
+  function showObjects(marks) {
+    objects.clearLayers();
+    marks.forEach((mark) => {
+      const style = { renderer: canvas, interactive: false, fill: false };
+      L.polygon(mark.polygon, { ...style, color: "#000000", weight: 4.5, opacity: 0.65 }).addTo(objects);
+      L.polygon(mark.polygon, { ...style, color: mark.colour, weight: 2.5 }).addTo(objects);
+      const plate = node("div", "object", String(mark.number));
+      plate.style.backgroundColor = mark.colour;
+      plate.style.color = mark.ink;
+      const marker = L.marker([mark.lat, mark.lon], {
+        icon: L.divIcon({ className: "object-pin", html: plate, iconSize: [20, 20] }),
+        keyboard: false, zIndexOffset: mark.selected ? 2100000 : 2000000,
+      });
+      marker.bindTooltip(() => lines(mark.lines), { direction: "top", offset: [0, -10] });
+      marker.addTo(objects);
+      const place = L.latLng(mark.lat, mark.lon);
+      if (mark.selected && !map.getBounds().pad(-0.08).contains(place)) map.panTo(place, quiet);
+    });
+  }
+
   // --- what lies beneath -------------------------------------------------------------------------
 
   const STEPS = [30, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001,
@@ -276,7 +299,7 @@
   ], () => areaBounds);
   const layersControl = L.control.layers(null, {
     "Candidates": candidates, "Footprint and heading": chosen, "Claim": claims,
-    "Gallery area": outline, "Grid": grid,
+    "Objects": objects, "Gallery area": outline, "Grid": grid,
   }, { position: "topright" });
   layersControl.addTo(map);
   const credit = control("bottomright", node("div", "credit", "Leaflet"));
@@ -344,12 +367,13 @@
   map.on("movestart", () => { wanted = null; });
   map.on("resize", () => fit(wanted));
   map.on("overlayadd", (event) => event.layer === grid && drawGrid());
-  [imagery, outline, chosen, candidates, claims].forEach((layer) => layer.addTo(map));
+  [imagery, outline, chosen, candidates, claims, objects].forEach((layer) => layer.addTo(map));
   drawLegend(0, null);
 
   window.skyfix = {
     showGround,
     showCandidates,
+    showObjects,
     select: (rank) => highlight(rank, true),
     dress: (colours, dark) => {
       for (const [role, colour] of Object.entries(colours)) {

@@ -48,6 +48,9 @@ class FakeMap(QWidget):
     def show_candidates(self, candidates, claim):
         self.candidates, self.claim = candidates, claim
 
+    def show_objects(self, objects):
+        self.objects = objects
+
     def select(self, rank):
         self.rank = rank
 
