@@ -1,46 +1,83 @@
 """Takes the pictures of the README: the real program on the demo cases, without a display.
 
-python -m tests.screenshots [FOLDER]          (docs/images)
+    python -m tests.screenshots [FOLDER] [--only NAME...]          (docs/images)
+
+Those of training and evaluating show runs and figures of a small procedural data set, made first.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 SHOTS = {
     "window-light": ("drone", "light", 1),
     "window-dark": ("drone", "dark", 4),
     "street": ("street", "light", 1),
 }
+TASKS = {"training": ("train", "light"), "evaluation": ("evaluate", "light")}
+CHECKPOINT = "resources/checkpoints/sample4geo-drone.safetensors"
+RUNS = {"first try": ["--lr", "0.002"], "slower rate": ["--lr", "0.0005"]}
 SIZE = (1440, 900)
 PATIENCE_S = 300
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", nargs="?", type=Path, default=Path("docs/images"))
-    parser.add_argument("--one", choices=sorted(SHOTS), help=argparse.SUPPRESS)
+    names = sorted({*SHOTS, *TASKS})
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--one", choices=names, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         return take(args.one, args.folder)
     args.folder.mkdir(parents=True, exist_ok=True)
-    for name, (_, theme, _) in SHOTS.items():
-        with tempfile.TemporaryDirectory() as home:
-            config = Path(home) / "config"
-            config.mkdir()
-            (config / "settings.json").write_text(json.dumps({"theme": theme}), encoding="utf-8")
-            environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "SKYFIX_HOME": home}
-            if hasattr(os, "geteuid") and os.geteuid() == 0:
-                environment["QTWEBENGINE_DISABLE_SANDBOX"] = "1"
-            command = [sys.executable, "-m", "tests.screenshots", str(args.folder), "--one", name]
-            subprocess.run(command, env=environment, check=True)
-            print(args.folder / f"{name}.png")
+    with tempfile.TemporaryDirectory() as worked:
+        if set(args.only) & set(TASKS):
+            work(_environment(worked))
+        for name in args.only:
+            _, theme = TASKS.get(name) or SHOTS[name][:2]
+            with tempfile.TemporaryDirectory() as fresh:
+                home = worked if name in TASKS else fresh
+                config = Path(home) / "config"
+                config.mkdir(exist_ok=True)
+                (config / "settings.json").write_text(f'{{"theme": "{theme}"}}', encoding="utf-8")
+                command = [sys.executable, "-m", "tests.screenshots", str(args.folder)]
+                subprocess.run([*command, "--one", name], env=_environment(home), check=True)
+                print(args.folder / f"{name}.png")
     return 0
+
+
+def _environment(home: str) -> dict[str, str]:
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "SKYFIX_HOME": home}
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        environment["QTWEBENGINE_DISABLE_SANDBOX"] = "1"
+    return environment
+
+
+def work(environment: dict[str, str]) -> None:
+    """Two short runs and an evaluation, by the command line, into the home of ``environment``."""
+    home = Path(environment["SKYFIX_HOME"])
+    data = str(home / "procedural towns")
+    world = ["world", data, "--pairs", "120", "--train-seeds", "1-3", "--val-seeds", "4"]
+    acts = [[*world, "--size-m", "700"]]
+    for name, options in RUNS.items():
+        folder = str(home / "data" / "runs" / name)
+        run = ["train", "--run-dir", folder, "--data", data, "--preset", "smallest"]
+        acts.append([*run, "--epochs", "12", "--batch-size", "24", "--log-every", "3", *options])
+        acts.append(["runs", "rebuild"])
+    acts.append(["evaluate", "--checkpoint", CHECKPOINT, "--data", data])
+    for act in acts:
+        subprocess.run(
+            [sys.executable, "-m", "app", *act],
+            env=environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
 
 
 def take(name: str, folder: Path) -> int:
@@ -54,13 +91,17 @@ def take(name: str, folder: Path) -> int:
     from PySide6.QtWidgets import QApplication
 
     application = QApplication(["skyfix"])
-    kind, _, row = SHOTS[name]
-    photographer = Photographer(folder / f"{name}.png", row)
+    photographer: Photographer
+    if name in TASKS:
+        photographer, arguments = OfTask(folder / f"{name}.png", TASKS[name][0]), []
+    else:
+        kind, _, row = SHOTS[name]
+        photographer, arguments = Photographer(folder / f"{name}.png", row), ["--demo", kind]
     timer = QTimer()
     timer.setInterval(200)
     timer.timeout.connect(photographer.look)
     timer.start()
-    run(["--demo", kind])
+    run(arguments)
     del application
     return 0 if photographer.done else 1
 
@@ -86,16 +127,40 @@ class Photographer:
             print("the window did not come to rest", file=sys.stderr)
             window.close()
             return
-        session = window._rooms.session
-        if not session.paths or session.count("located", "problem") < len(session.paths):
-            return
         if self._still == 0:
+            if not self.is_ready(window):
+                return
             window.resize(*SIZE)
-            session.select(session.paths[self._row])
+            self.arrange(window)
         self._still += 1
         if self._still == 30:  # six seconds at rest: heatmaps and map tiles have come
             self.done = window.grab().save(str(self._path))
             window.close()
+
+    def is_ready(self, window: Any) -> bool:
+        session = window._rooms.session
+        return bool(session.paths) and session.count("located", "problem") == len(session.paths)
+
+    def arrange(self, window: Any) -> None:
+        session = window._rooms.session
+        session.select(session.paths[self._row])
+
+
+class OfTask(Photographer):
+    """Of the training or the evaluation tab, all that there is selected."""
+
+    def __init__(self, path: Path, task: str) -> None:
+        super().__init__(path, 0)
+        self._task = task
+
+    def is_ready(self, window: Any) -> bool:
+        window.tasks.show_task(self._task)
+        rooms = window._rooms
+        return bool(rooms.training.rows if self._task == "train" else rooms.evaluations.entries)
+
+    def arrange(self, window: Any) -> None:
+        if self._task == "train":
+            window.training.table.selectAll()
 
 
 if __name__ == "__main__":
