@@ -172,7 +172,8 @@ class CompareView(QWidget):
         self.clicks = self.query.add_switch("object", "Click objects (O)")
         self.clicks.toggled.connect(objects.switch)
         objects.switched.connect(self.clicks.setChecked)
-        objects.selected.connect(self._show_tile)
+        objects.selected.connect(self._on_object)
+        objects.switched.connect(self._on_object)
         objects.explained.connect(self._on_object_explained)
         self._on_selected(None)
         self._on_candidate(None)
@@ -310,6 +311,11 @@ class CompareView(QWidget):
     @Slot(object)
     def _on_object_explained(self, state: ExplainState | None) -> None:
         self._of_object = state
+        self._show_explained()
+
+    @Slot()
+    def _on_object(self) -> None:
+        self._show_tile()
         self._show_explained()
 
     def _show_explained(self) -> None:

@@ -118,6 +118,13 @@ def best_view(
     return view
 
 
+def object_view(mark: ObjectMark) -> Area:
+    """What "show the object" shows: some of its surroundings too."""
+    area = _around(list(mark.polygon))
+    up, across = area.north - area.south, area.east - area.west
+    return Area(area.south - up, area.west - across, area.north + up, area.east + across)
+
+
 def _around(places: list[LatLon]) -> Area:
     lats, lons = [p.lat for p in places], [p.lon for p in places]
     return Area(min(lats), min(lons), max(lats), max(lons))

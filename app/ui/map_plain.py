@@ -34,6 +34,7 @@ from app.ui.map_marks import (
     heading_wedge,
     ink_on,
     length_text,
+    object_view,
     rank_colour,
 )
 from app.ui.map_objects import object_box, paint_objects
@@ -127,6 +128,10 @@ class PlainMap(QWidget):
 
     def fit_candidates(self) -> None:
         self._fit_to(self._fit)
+
+    def fit_object(self) -> None:
+        picked = next((o for o in self._objects if o.is_selected), None)
+        self._fit_to(None if picked is None else object_view(picked))
 
     def fit_gallery(self) -> None:
         self._fit_to(self._ground.area)

@@ -142,6 +142,11 @@ class MapView(QWidget):
         if self._is_ready and self._face is not None:
             self._face.fit_candidates()
 
+    def fit_object(self) -> None:
+        """Bring the selected object near."""
+        if self._is_ready and self._face is not None:
+            self._face.fit_object()
+
     def fit_gallery(self) -> None:
         if self._is_ready and self._face is not None:
             self._face.fit_gallery()

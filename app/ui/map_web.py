@@ -45,6 +45,7 @@ from app.ui.map_marks import (
     heading_wedge,
     ink_on,
     length_text,
+    object_view,
     rank_colour,
 )
 from app.ui.map_tiles import TileKey, TileReader, mime_of
@@ -329,6 +330,9 @@ class WebMap(QWidget):
     def fit_candidates(self) -> None:
         self._call("fitCandidates")
 
+    def fit_object(self) -> None:
+        self._call("fitObject")
+
     def fit_gallery(self) -> None:
         self._call("fitGallery")
 
@@ -397,6 +401,7 @@ def _object(mark: ObjectMark) -> dict[str, Any]:
         "ink": ink_on(mark.colour),
         "lines": mark.lines,
         "polygon": _ring(mark.polygon),
+        "view": _bounds(object_view(mark)),
         "selected": mark.is_selected,
     }
 

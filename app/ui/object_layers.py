@@ -12,7 +12,7 @@ from app.ui.objects_session import ObjectsSession
 HEAD = 11.0  # radius of a marker's head, px
 STEM = 22.0  # from its tip to the head's centre
 CLICK_PX = 4.0  # a longer way of the mouse is a drag
-HANDLE = 4.5  # half a corner handle's side
+HANDLE = 3.5  # half a corner handle's side
 REACH = 9.0  # a handle is taken from so far off
 FAULTY = "#e3b04b"
 STEPS = {
@@ -178,7 +178,6 @@ class BoxLayer:
         self._view, self._objects = view, objects
         self._anchor: Point | None = None  # the corner that stays, while its opposite is dragged
         self._drawn: Box | None = None
-        self.shows_alternatives = False
         objects.changed.connect(view.refresh_layer)
         objects.selected.connect(view.refresh_layer)
 
@@ -190,10 +189,6 @@ class BoxLayer:
     def _reference(self) -> Reference | None:
         current = self._objects.current
         return None if current is None else current.reference
-
-    def show_alternatives(self, shows: bool) -> None:
-        self.shows_alternatives = shows
-        self._view.update()
 
     # --- places ---
 
@@ -227,7 +222,7 @@ class BoxLayer:
             if max(abs(away.x()), abs(away.y())) <= REACH:
                 self._anchor = corners[(i + 2) % 4]
                 return True
-        if self.shows_alternatives:
+        if self._objects.shows_alternatives:
             for box in current.boxes:
                 outline = self._outline(reference, box)
                 if outline.containsPoint(event.position(), Qt.FillRule.OddEvenFill):
@@ -269,7 +264,7 @@ class BoxLayer:
             return
         painter.save()
         painter.setClipRect(self._view.frame())
-        if self.shows_alternatives:
+        if self._objects.shows_alternatives:
             for box in current.boxes:
                 if current.box is None or box.rank != current.box.rank or current.is_fixed:
                     outline = self._outline(reference, box)

@@ -4,7 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QAbstractTableModel, QEvent, QModelIndex, QPersistentModelIndex, Qt, Slot
+from PySide6.QtCore import (
+    QAbstractTableModel,
+    QEvent,
+    QModelIndex,
+    QPersistentModelIndex,
+    Qt,
+    Signal,
+    Slot,
+)
 from PySide6.QtGui import QGuiApplication, QKeyEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -135,6 +143,8 @@ class ObjectsTable(QTableView):
 
 
 class ObjectsPanel(QFrame):
+    map_asked = Signal()  # to show the selected object on the map
+
     def __init__(
         self, objects: ObjectsSession, library: Library, parent: QWidget | None = None
     ) -> None:
@@ -162,7 +172,8 @@ class ObjectsPanel(QFrame):
         column.setContentsMargins(1, 1, 1, 1)
         column.setSpacing(0)
         column.addWidget(self._head())
-        column.addWidget(self._how())
+        self.how = self._how()
+        column.addWidget(self.how)
         column.addWidget(body, 1)
         column.addWidget(self._of_selected())
         self.table.selectionModel().currentRowChanged.connect(self._on_row)
@@ -188,6 +199,7 @@ class ObjectsPanel(QFrame):
         group = self._objects.undo_group
         self.undo = _tool("undo", "Undo (Ctrl+Z)", self._objects.undo)
         self.redo = _tool("redo", "Redo (Ctrl+Shift+Z)", self._objects.redo)
+        self.to_map = _tool("map", "Show the selected object on the map", self.map_asked.emit)
         self.copy = _tool("copy", "Copy the list", self.copy_list)
         self.export = _tool("export", "Export the objects of all photos…", self.ask_export)
         self.undo.setEnabled(group.canUndo())
@@ -196,7 +208,7 @@ class ObjectsPanel(QFrame):
         group.canRedoChanged.connect(self.redo.setEnabled)
         group.undoTextChanged.connect(lambda t: self.undo.setToolTip(f"Undo: {t} (Ctrl+Z)"))
         group.redoTextChanged.connect(lambda t: self.redo.setToolTip(f"Redo: {t} (Ctrl+Shift+Z)"))
-        for button in (self.undo, self.redo, self.copy, self.export):
+        for button in (self.undo, self.redo, self.to_map, self.copy, self.export):
             row.addWidget(button)
         return head
 
@@ -214,6 +226,11 @@ class ObjectsPanel(QFrame):
         self.boxes = QComboBox()
         self.boxes.setAccessibleName("Which of the boxes found")
         self.boxes.setToolTip("The boxes that were found, best first")
+        self.boxes.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.others = QPushButton("Alternatives")
+        self.others.setCheckable(True)
+        self.others.setToolTip("Show the other boxes on the imagery; a click takes one")
+        self.others.toggled.connect(self._objects.show_alternatives)
         self.closer = _push("Look closer", "Look once more, centred on the box", self._closer)
         self.anyway = _push("Look anyway", "Look for it all the same", self._anyway)
         self.give_up = _push("Undo correction", "Take the network's box again", self._give_up)
@@ -231,7 +248,7 @@ class ObjectsPanel(QFrame):
         column.addWidget(self.said)
         row = QHBoxLayout()
         row.setSpacing(GAP // 2)
-        for widget in (self.boxes, self.closer, self.anyway, self.give_up, self.add):
+        for widget in (self.boxes, self.others, self.closer, self.anyway, self.give_up, self.add):
             row.addWidget(widget)
         row.addStretch()
         column.addLayout(row)
@@ -295,7 +312,8 @@ class ObjectsPanel(QFrame):
         self._is_showing = False
         self._stack.setCurrentIndex(0 if markers else 1)
         self.empty.setText(self._objects.why_not or "Click an object in the photo.")
-        self.finder.setVisible(bool(self.finder.combo.count()))
+        self.how.setVisible(bool(self.finder.combo.count()))
+        self.to_map.setEnabled(current is not None and current.box is not None)
         self.copy.setEnabled(any(m.box is not None for m in markers))
         self.export.setEnabled(self._objects.has_answers)
         self._show_selected(current)
@@ -305,6 +323,7 @@ class ObjectsPanel(QFrame):
         faulty = current is not None and current.problem is not None
         found = current is not None and current.box is not None
         self.boxes.setVisible(found and not fixed)
+        self.others.setVisible(found)
         self.closer.setVisible(found and not fixed)
         self.anyway.setVisible(faulty)
         self.give_up.setVisible(fixed)

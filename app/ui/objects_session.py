@@ -14,25 +14,17 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QUndoGroup, QUndoStack
 
 from app.messages import (
-    AddCorrection,
-    CorrectionAdded,
-    Event,
     ExplainObject,
-    Export,
-    Exported,
-    Location,
     ObjectsFound,
     Problem,
-    Progress,
     QueryRead,
-    Request,
     Warm,
 )
 from app.object_messages import Point
-from app.paths import data_dir
-from app.ui.clicked_objects import Box, Fix, Marker, Pin, Question, as_one_answer
+from app.ui.clicked_objects import Box, Fix, Marker, Pin, Question
 from app.ui.library import Library
 from app.ui.object_edits import Edit
+from app.ui.object_files import ObjectFiles
 from app.ui.object_questions import ObjectMaps, ObjectQuestions
 from app.ui.session import Engine, LocateSession
 
@@ -65,17 +57,20 @@ class ObjectsSession(QObject):
         self._engine, self._session, self._library = engine, session, library
         self.is_on = False
         self.looks_wider = False  # around the best candidates, not only the selected one
+        self.shows_alternatives = False  # the other boxes of the selected object too
         self.undo_group = QUndoGroup(self)
         self._stacks: dict[Path, QUndoStack] = {}
         self._pins: dict[Path, Pins] = {}
         self._selected: dict[Path, int] = {}
         self._latest: dict[tuple[Path, int], ObjectsFound] = {}  # of photos not looked at
-        self._acts: dict[int, Callable[[object], None]] = {}
         self._questions = ObjectQuestions(engine, self)
         self._maps = ObjectMaps(engine, self)
         self._questions.answered.connect(self._on_answered)
         self._maps.explained.connect(self.explained)
-        engine.told.connect(self._on_told)
+        self._files = ObjectFiles(engine, self)
+        self._files.noted.connect(self.noted)
+        self._files.failed.connect(self.failed)
+        self._files.added.connect(self._on_added)
         session.selected.connect(self._on_photo)
         session.candidate_selected.connect(self._refresh)
         session.removed.connect(self._forget)
@@ -171,6 +166,10 @@ class ObjectsSession(QObject):
         if wider != self.looks_wider:
             self.looks_wider = wider
             self._refresh()
+
+    def show_alternatives(self, shows: bool) -> None:
+        self.shows_alternatives = shows
+        self.changed.emit()
 
     def place(self, click: Point) -> None:
         """A new object where the photo was clicked, in pixels of its file."""
@@ -277,30 +276,14 @@ class ObjectsSession(QObject):
     def export(self, path: Path, *, locations: bool = False) -> None:
         """Write all objects of all photos; with ``locations``, where the photos were taken too."""
         states = [self._session.query(p) for p in self._session.paths] if locations else []
-        found: list[Location] = [s.answer for s in states if s.answer is not None]
-        by_photo: dict[Path, list[Marker]] = {}
-        for photo, marker in self._all_markers():
-            by_photo.setdefault(photo, []).append(marker)
-        objects = [a for markers in by_photo.values() for a in as_one_answer(tuple(markers))]
-        self._act(Export(path, tuple(found), tuple(objects)), self._on_exported)
+        found = tuple(s.answer for s in states if s.answer is not None)
+        self._files.export(path, found, tuple(self._all_markers()))
 
     def add_to_training(self, number: int) -> None:
         """Keep a corrected box as training data, in the user's own folder of corrections."""
         photo, marker = self.photo, self._marker_of(number)
-        if photo is None or marker is None or marker.pin.fix is None:
-            return
-        fix = marker.pin.fix
-        request = AddCorrection(
-            folder=data_dir() / "corrections",
-            photo=photo,
-            click=marker.pin.click,
-            gallery=fix.answer.gallery,
-            checkpoint=fix.answer.checkpoint,
-            reference=fix.reference,
-            box=fix.box,
-            found=fix.found,
-        )
-        self._act(request, lambda body: self._on_added(body, photo, marker.pin))
+        if photo is not None and marker is not None and marker.pin.fix is not None:
+            self._files.add_to_training(photo, marker.pin, marker.pin.fix)
 
     def _all_markers(self) -> Iterator[tuple[Path, Marker]]:
         """Of all photos, those with a box, as they were last looked at."""
@@ -417,30 +400,10 @@ class ObjectsSession(QObject):
         where = answer.gallery, answer.checkpoint, reference.tile
         return ExplainObject(photo, marker.pin.click, *where, (reference.x, reference.y))
 
-    def _act(self, request: Request, then: Callable[[object], None]) -> None:
-        self._acts[self._engine.send(request)] = then
-
-    @Slot(object)
-    def _on_told(self, event: Event) -> None:
-        if event.job not in self._acts or isinstance(event.body, Progress):
-            return
-        then = self._acts.pop(event.job)
-        if isinstance(event.body, Problem):
-            self.failed.emit(event.body)
-        else:
-            then(event.body)
-
-    def _on_exported(self, body: object) -> None:
-        if isinstance(body, Exported):
-            self.noted.emit(f"{body.path.name} is written: {body.features} features.")
-
-    def _on_added(self, body: object, photo: Path, pin: Pin) -> None:
-        if not isinstance(body, CorrectionAdded):
-            return
-        self.noted.emit(
-            f"{pin.title} is training data now: {body.objects} corrected in {body.folder}."
-        )
-        if pin.fix is not None:  # marked where it still is: what was added stays added
+    @Slot(object, object)
+    def _on_added(self, photo: Path, pin: Pin) -> None:
+        """Marked where it still is; no step to undo: what was added stays added."""
+        if pin.fix is not None:
             marked = replace(pin, fix=replace(pin.fix, added=True))
             self._pins[photo] = tuple(marked if p == pin else p for p in self._pins_of(photo))
             self._refresh()

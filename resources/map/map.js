@@ -13,6 +13,7 @@
   let bridge = null;
   let areaBounds = null; // of the gallery
   let fitBounds = null; // of the candidates
+  let objectBounds = null; // of the selected clicked object
   let wanted = null; // fitted again when the map's size changes, until the user moves it
   let selected = null;
   let pins = new Map(); // rank -> {mark, marker, plain}
@@ -159,6 +160,8 @@
 
   function showObjects(marks) {
     objects.clearLayers();
+    const chosenMark = marks.find((mark) => mark.selected);
+    objectBounds = chosenMark ? L.latLngBounds(chosenMark.view) : null;
     marks.forEach((mark) => {
       const style = { renderer: canvas, interactive: false, fill: false };
       L.polygon(mark.polygon, { ...style, color: "#000000", weight: 4.5, opacity: 0.65 }).addTo(objects);
@@ -383,6 +386,7 @@
       drawGrid();
     },
     fitCandidates: () => fit(fitBounds),
+    fitObject: () => fit(objectBounds),
     fitGallery: () => fit(areaBounds),
   };
 

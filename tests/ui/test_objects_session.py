@@ -222,7 +222,7 @@ def test_a_correction_is_added_to_the_training_set_once(qtbot, objects, engine, 
     assert (request.box, request.found) == ((10.0, 20.0, 40.0, 60.0), was)
     with qtbot.waitSignal(objects.noted) as said:
         engine.tell(engine.job(AddCorrection), CorrectionAdded(Path("/mine"), 7))
-    assert "7 corrected" in said.args[0]
+    assert "7 corrected boxes" in said.args[0]
     assert objects.current.pin.fix.added
 
 

@@ -60,6 +60,9 @@ class FakeMap(QWidget):
     def fit_candidates(self):
         pass
 
+    def fit_object(self):
+        pass
+
     def fit_gallery(self):
         pass
 
