@@ -34,15 +34,16 @@ def settings_file() -> Path:
 
 def load_settings(path: Path | None = None) -> tuple[Settings, tuple[str, ...]]:
     """The settings and a sentence for each value that could not be used (its default stands)."""
-    path = path or settings_file()
     try:
+        path = path or settings_file()
         raw = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(raw, dict):
             raise TypeError("not an object")
     except FileNotFoundError:
         return Settings(), ()
     except (OSError, ValueError, TypeError) as error:
-        return Settings(), (f"{path} cannot be read ({error}); defaults are used.",)
+        name = path or "the folder of the settings"  # which cannot be made
+        return Settings(), (f"{name} cannot be read ({error}); defaults are used.",)
     good: dict[str, Any] = {}
     bad: list[str] = []
     for f in fields(Settings):

@@ -30,6 +30,14 @@ def test_settings_come_back_as_they_were_saved(file: Path):
     assert load_settings(file) == (mine, ())
 
 
+def test_a_folder_that_cannot_be_made_is_named_and_the_defaults_stand(monkeypatch, tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("SKYFIX_HOME", str(tmp_path / "file"))
+    settings, said = load_settings()
+    assert settings == Settings()
+    assert str(tmp_path / "file") in said[0]
+
+
 BAD = {
     "theme": "purple",
     "checkpoint": 3,
