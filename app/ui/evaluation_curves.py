@@ -5,8 +5,8 @@ from bisect import bisect_right
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QObject, QPointF, Qt
-from PySide6.QtGui import QMouseEvent, QPalette
+from PySide6.QtCore import QEvent, QObject, QPointF, Qt, QTimer, Slot
+from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from app.results import Curve, Reliability
@@ -59,13 +59,14 @@ class CurvePlot(QWidget):
         super().__init__(parent)
         self.name = name
         self._title, x_title, self._words = TITLES.get(name, (name, "", "{x:.3g}"))
-        self._curves: tuple[tuple[str, Curve], ...] = ()
+        self._curves: tuple[tuple[str, int, Curve], ...] = ()
         self.plot = pg.PlotWidget()
         self.plot.setAccessibleName(f"Curve: {self._title}")
         self.plot.setMenuEnabled(False)
         self.plot.hideButtons()
         self.plot.setMinimumHeight(180)
         self.plot.setLabel("bottom", x_title)
+        self.plot.getAxis("bottom").enableAutoSIPrefix(False)
         self.plot.setLabel("left", "share of queries, %")
         self.plot.setLogMode(x=name in LOGARITHMIC)
         self.plot.setYRange(0, 100, padding=0.02)
@@ -84,11 +85,18 @@ class CurvePlot(QWidget):
         column.setSpacing(GAP // 2)
         column.addWidget(self.plot, 1)
         column.addWidget(self.said)
+        self._dress()
 
     def show_curves(self, curves: tuple[tuple[str, int, Curve], ...]) -> None:
         """Name, place among the selected evaluations, curve."""
-        self._curves = tuple((name, curve) for name, _, curve in curves)
+        self._curves = curves
+        self._draw()
+
+    def _draw(self) -> None:
+        curves = self._curves
         self.plot.clear()
+        if not curves:
+            return
         for _, row, curve in reversed(curves):
             ink = line_colour(self.palette(), row)
             few = len(curve.x) < 30
@@ -112,13 +120,19 @@ class CurvePlot(QWidget):
         self.plot.setTitle(self._title, color=text, size="9pt")
         self.said.setText("")
 
-    def dress(self, palette: QPalette) -> None:
-        dress_plot(self.plot, palette)
-        self.pointer.setPen(pg.mkPen(colours(palette).subtle, width=1))
+    def _dress(self) -> None:
+        dress_plot(self.plot, self.palette())
+        self.pointer.setPen(pg.mkPen(colours(self.palette()).subtle, width=1))
+        self._draw()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self._dress()
 
     def say_at(self, x: float) -> None:
         """What each curve says there."""
-        told = [(name, value_at(curve, x)) for name, curve in self._curves]
+        told = [(name, value_at(curve, x)) for name, _, curve in self._curves]
         shares = [(name, "–" if y is None else f"{y:.1%}") for name, y in told]
         single = len(shares) == 1
         said = "; ".join(share if single else f"{name} {share}" for name, share in shares)
@@ -149,6 +163,7 @@ class EvaluationCurves(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._shown: tuple[Evaluation, ...] = ()
+        self._missing: list[str] = []  # plots to be made
         self.plots: dict[str, CurvePlot] = {}  # each is made when there is something to show
         self.empty = QLabel("There are no curves of what is selected.")
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -164,37 +179,40 @@ class EvaluationCurves(QWidget):
             self._draw()
 
     def _draw(self) -> None:
-        names = labels(self._shown) if self._shown else ()
-        for name in TITLES:
-            curves = tuple(
-                (label, row, curve)
-                for row, (label, entry) in enumerate(zip(names, self._shown, strict=True))
-                for curve in entry.result.curves
-                if curve.name == name and curve.x
-            )
+        for name, plot in self.plots.items():
+            curves = self._curves(name)
+            plot.setVisible(bool(curves))
             if curves:
-                self._plot(name).show_curves(curves)
-            if name in self.plots:
-                self.plots[name].setVisible(bool(curves))
-        self.empty.setVisible(all(plot.isHidden() for plot in self.plots.values()))
+                plot.show_curves(curves)
+        self._missing = [n for n in TITLES if n not in self.plots and self._curves(n)]
+        self.empty.setVisible(not any(self._curves(name) for name in TITLES))
+        self._make_next()
+
+    @Slot()
+    def _make_next(self) -> None:
+        """One plot at a time: each takes a while to make, and the window is not to stand still."""
+        if self._missing:
+            name = self._missing.pop(0)
+            plot = self._plot(name)
+            plot.show_curves(self._curves(name))
+            plot.show()
+            QTimer.singleShot(0, self, self._make_next)
+
+    def _curves(self, name: str) -> tuple[tuple[str, int, Curve], ...]:
+        names = labels(self._shown) if self._shown else ()
+        return tuple(
+            (label, row, curve)
+            for row, (label, entry) in enumerate(zip(names, self._shown, strict=True))
+            for curve in entry.result.curves
+            if curve.name == name and curve.x
+        )
 
     def _plot(self, name: str) -> CurvePlot:
         if name not in self.plots:
             plot = self.plots[name] = CurvePlot(name)
-            plot.dress(self.palette())
             before = sum(TITLES_IN_ORDER.index(n) < TITLES_IN_ORDER.index(name) for n in self.plots)
             self._row.insertWidget(before, plot, 1)
         return self.plots[name]
-
-    def _dress(self) -> None:
-        for plot in self.plots.values():
-            plot.dress(self.palette())
-        self._draw()
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self._dress()
 
 
 # --- probabilities -----------------------------------------------------------

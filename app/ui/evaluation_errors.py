@@ -101,6 +101,8 @@ class _PictureDelegate(QStyledItemDelegate):
             return
         scale = place.width() / about.width
         palette = self._view.palette()
+        painter.save()
+        painter.setClipRect(place)  # a box that was found may leave the picture
         painter.setBrush(Qt.BrushStyle.NoBrush)
         for box, role, style in (
             (cell.truth, "good", Qt.PenStyle.SolidLine),
@@ -120,6 +122,7 @@ class _PictureDelegate(QStyledItemDelegate):
             for ink, width in ((QColor(0, 0, 0, 160), 5), (QColor(255, 255, 255), 2)):
                 painter.setPen(QPen(ink, width))
                 painter.drawEllipse(QRectF(x - 6, y - 6, 12, 12))
+        painter.restore()
 
 
 class ErrorsView(QWidget):

@@ -19,7 +19,8 @@ from app.messages import (
     Project,
 )
 from app.paths import evaluations
-from app.ui.evaluation_curves import logarithmic_ticks, reliability_words, value_at
+from app.ui.curves import line_colour
+from app.ui.evaluation_curves import CurvePlot, logarithmic_ticks, reliability_words, value_at
 from app.ui.evaluation_page import TABS, EvaluationPage
 from app.ui.evaluation_session import EvaluationSession
 from app.ui.library import Library
@@ -154,23 +155,27 @@ def test_the_table_is_copied(shown):
 # --- curves and reliability ------------------------------------------------------
 
 
-def test_curves_of_all_selected_lie_over_each_other(shown, session, folders):
+def test_curves_of_all_selected_lie_over_each_other(qtbot, shown, session, folders):
     session.select(folders)
     shown.show_tab("Curves")
+    qtbot.waitUntil(lambda: len(shown.curves.plots) == 3)
     drawn = {name: len(plot.plot.listDataItems()) for name, plot in shown.curves.plots.items()}
     assert drawn == {"recall": 2, "within metres": 2, "accuracy": 1}
     assert "●" in shown.legend.text()
 
 
-def test_a_plot_without_curves_is_not_shown(shown, session, folders):
+def test_a_plot_without_curves_is_not_shown(qtbot, shown, session, folders):
     shown.show_tab("Curves")
+    qtbot.waitUntil(lambda: len(shown.curves.plots) == 2)
     session.select(folders[2:])
+    qtbot.waitUntil(lambda: len(shown.curves.plots) == 3)
     visible = [name for name, plot in shown.curves.plots.items() if not plot.isHidden()]
     assert visible == ["accuracy"]
 
 
-def test_the_pointer_reads_the_curves(shown):
+def test_the_pointer_reads_the_curves(qtbot, shown):
     shown.show_tab("Curves")
+    qtbot.waitUntil(lambda: len(shown.curves.plots) == 2)
     plot = shown.curves.plots["within metres"]
     plot.say_at(150.0)
     assert plot.said.text() == "Best candidate within 150 m: 90.0%"
@@ -267,6 +272,12 @@ def test_every_tab_follows_the_theme(qapp, shown, session, engine, folders, answ
         ground = colours(shown.palette())
         for plot in shown.findChildren(pg.PlotWidget):
             assert plot.backgroundBrush().color().name() == ground.base
+        inks = {
+            line.opts["pen"].color().name()
+            for plot in shown.findChildren(CurvePlot)
+            for line in plot.plot.listDataItems()
+        }
+        assert inks <= {line_colour(shown.palette(), row).name() for row in range(2)}
         assert not shown.grab().isNull()
         qapp.processEvents()
 
