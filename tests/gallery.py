@@ -18,7 +18,15 @@ from PySide6.QtCore import QCoreApplication, QEvent, QThreadPool
 from PySide6.QtWidgets import QApplication, QWidget
 
 from app.diagnosis import Diagnosis, Doctor, Finding
-from app.messages import BuildGallery, Event, ImportCheckpoint, Locate, Problem, Progress
+from app.messages import (
+    BuildGallery,
+    Event,
+    FindObjects,
+    ImportCheckpoint,
+    Locate,
+    Problem,
+    Progress,
+)
 from app.settings import Settings
 from app.ui.actions import HelpSheet
 from app.ui.build_gallery_dialog import BuildGalleryDialog
@@ -40,6 +48,7 @@ from app.ui.thumbnails import Thumbnails
 from app.ui.training_session import TrainingSession
 from app.ui.window import MainWindow, Rooms
 from tests.gallery_evaluation import evaluation_states
+from tests.ui.object_scene import answer_maps, answer_objects, write_finder
 from tests.ui.scene import Scene, ScriptedEngine
 
 LONG = "DJI_20260802111403_0042_W_Überflug Ortsmitte Süd – zweite Befliegung (Kopie) 東京.JPG"
@@ -147,6 +156,44 @@ def long_names(studio: Studio) -> None:
     studio.scene.answer_all(studio.engine, count=200)
 
 
+def objects_none(studio: Studio) -> None:
+    full(studio)
+    studio.rooms.objects.switch(True)
+
+
+def objects(studio: Studio) -> None:
+    """Three objects: found with its alternatives shown, under way, refused."""
+    studio.rooms.library.choose_checkpoint(write_finder(studio.scene))
+    full(studio)
+    clicked = studio.rooms.objects
+    settle(lambda: studio.rooms.library.finder is not None, 20)
+    clicked.switch(True)
+    for click in ((900.0, 700.0), (2300.0, 1900.0), (3100.0, 900.0)):
+        clicked.place(click)
+        answer_objects(studio.scene, studio.engine)
+    clicked.rename(2, "Pump house by the long canal")
+    clicked.place((3500.0, 2000.0))
+    clicked.place((700.0, 2500.0))
+    refused = studio.engine.job(FindObjects)
+    sky = "lies on the sky: nothing of it is on the ground"
+    problem = Problem(f"The click 700, 2500 in DJI_0041.JPG {sky}", "Click the object itself.")
+    studio.engine.tell(refused, problem)
+    clicked.select(2)
+    answer_maps(studio.scene, studio.engine)
+    studio.window.bench.objects.others.setChecked(True)
+
+
+def objects_refused(studio: Studio) -> None:
+    objects(studio)
+    studio.rooms.objects.select(5)
+
+
+def objects_fixed(studio: Studio) -> None:
+    objects(studio)
+    studio.rooms.objects.correct(2, (90.0, 90.0, 132.0, 128.0))
+    studio.window.bench.compare.heat.setChecked(False)
+
+
 def failed(studio: Studio) -> None:
     studio.choose()
     studio.rooms.session.add((Path("/photos/broken scan.jpg"), Path("/photos/DJI_0042.JPG")))
@@ -226,6 +273,7 @@ STATES: dict[str, Callable[[Studio], QWidget | None]] = {
     f.__name__: f
     for f in (
         start, empty, busy, full, picked, panorama, long_names, failed, dialog, options,
+        objects_none, objects, objects_refused, objects_fixed,
         importing, help_sheet, doctor, card_popup, gallery_popup,
     )
 }  # fmt: skip

@@ -90,6 +90,7 @@ class PicturePane(QFrame):
     def add_switch(self, picture: str, words: str) -> QToolButton:
         """One that can be on or off, before the others."""
         button = self._button(picture, words)
+        button.setIcon(icon(picture, when_on="accent"))
         button.setCheckable(True)
         self._head_row.insertWidget(self._head_row.indexOf(self.percent), button)
         return button

@@ -269,7 +269,7 @@ class BoxLayer:
                 if current.box is None or box.rank != current.box.rank or current.is_fixed:
                     outline = self._outline(reference, box)
                     _draw_box(painter, outline, Qt.PenStyle.DashLine, 1.5)
-                    _tag(painter, outline, f"{box.rank}: {share_text(box)}")
+                    _tag(painter, outline, share_text(box))
         for marker in self._objects.markers:
             if marker != current and marker.box is not None:
                 outline = self._outline(reference, marker.box)
@@ -330,7 +330,8 @@ def _tag(painter: QPainter, outline: QPolygonF, words: str) -> None:
     top = box.top() - height - 3
     if top < painter.clipBoundingRect().top():
         top = box.top() + 3
-    plate = QRectF(box.left(), top, width, height)
+    left = min(box.left(), painter.clipBoundingRect().right() - width)
+    plate = QRectF(left, top, width, height)
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(QColor(0, 0, 0, 190))
     painter.drawRoundedRect(plate, 3, 3)

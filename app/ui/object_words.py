@@ -6,14 +6,23 @@ from app.ui.clicked_objects import Marker
 from app.ui.map_marks import ObjectMark
 from app.ui.object_layers import share_text
 
-COLUMNS = ("Name", "Latitude, longitude", "Size", "±", "Sure")
+COLUMNS = ("Name", "Latitude, longitude", "Size", "±", "Prob.")
+COLUMN_TIPS = (
+    "Name; F2 or a double click changes it",
+    "Centre of the object, WGS84",
+    "West to east × south to north",
+    "The centre lies within so far, if the box is as good as those that were measured",
+    "Probability that this is the object's box",
+)
 
 
 def cells_of(marker: Marker) -> tuple[str, ...]:
-    """As ``COLUMNS``; while there is no box, why stands in the place of the position."""
+    """As ``COLUMNS``; while there is no box, that stands in the place of the position."""
     box, name = marker.box, marker.pin.title
     if box is None:
-        return name, state_words(marker), "", "", ""
+        state = "not found" if marker.problem is not None else "not looked for"
+        waits = marker.problem is None and not marker.missing
+        return name, "looking…" if waits else state, "", "", ""
     error = "–" if box.error_m is None else f"{box.error_m:.1f} m"
     sure = "by hand" if marker.is_fixed else share_text(box)
     return name, str(box.centre), f"{box.width_m:.1f} × {box.height_m:.1f} m", error, sure

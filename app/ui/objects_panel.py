@@ -34,7 +34,7 @@ from PySide6.QtWidgets import (
 from app.ui.clicked_objects import Marker
 from app.ui.library import Library
 from app.ui.object_layers import share_text
-from app.ui.object_words import COLUMNS, as_table, cells_of, tip_of
+from app.ui.object_words import COLUMN_TIPS, COLUMNS, as_table, cells_of, tip_of
 from app.ui.objects_session import TOP, ObjectsSession
 from app.ui.pickers import FinderPicker
 from app.ui.theme import GAP, icon
@@ -72,7 +72,12 @@ class ObjectsModel(QAbstractTableModel):
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
         if orientation == Qt.Orientation.Horizontal:
-            return COLUMNS[section] if role == Qt.ItemDataRole.DisplayRole else None
+            told = {
+                Qt.ItemDataRole.DisplayRole: COLUMNS[section],
+                Qt.ItemDataRole.ToolTipRole: COLUMN_TIPS[section],
+                Qt.ItemDataRole.TextAlignmentRole: _side(section),
+            }
+            return told.get(Qt.ItemDataRole(role))
         if role == Qt.ItemDataRole.DisplayRole and section < len(self.markers):
             return str(self.markers[section].pin.number)
         return None
@@ -86,6 +91,8 @@ class ObjectsModel(QAbstractTableModel):
                 return tip_of(marker)
             case Qt.ItemDataRole.AccessibleTextRole:
                 return f"{COLUMNS[index.column()]}: {cells_of(marker)[index.column()]}"
+            case Qt.ItemDataRole.TextAlignmentRole:
+                return _side(index.column())
             case Qt.ItemDataRole.DecorationRole if index.column() == 1 and marker.problem:
                 return icon("warning", "warning")
             case _:
@@ -342,6 +349,13 @@ class ObjectsPanel(QFrame):
         added = current.pin.fix is not None and current.pin.fix.added
         self.add.setEnabled(fixed and not added)
         self.add.setText("Added" if added else "Add to training set")
+
+
+def _side(column: int) -> Qt.AlignmentFlag:
+    """Measures end on the right."""
+    right = column >= COLUMNS.index("Size")
+    side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
+    return side | Qt.AlignmentFlag.AlignVCenter
 
 
 def with_suffix(name: str, chosen_format: str) -> Path:

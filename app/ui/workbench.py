@@ -157,7 +157,7 @@ class Workbench(QWidget):
         self.outer.setSizes([230, 1050])
         self.right.setSizes([620, 430])
         self.centre.setSizes([340, 300])
-        self.ground.setSizes([400, 240])
+        self.ground.setSizes([370, 270])
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """The column of map and objects goes when both are hidden."""

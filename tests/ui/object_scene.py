@@ -60,6 +60,12 @@ def box(where: Reference, sides, rank, probability) -> FoundBox:
     return replace(placed, rank=rank, probability=probability, error_m=3.4)
 
 
+def answer_maps(scene, engine):
+    """The newest question of what was looked at."""
+    job = engine.job(ExplainObject)
+    engine.tell(job, scene.explanation(engine.sent[job - 1]))
+
+
 def answer_objects(scene, engine, done=0):
     """Answer every request about objects that is still open."""
     while done < len(engine.sent):
