@@ -5,6 +5,7 @@ from collections.abc import Callable
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QFileDialog, QWidget
 
+from app.ui.library import Library
 from app.ui.notices import Notice, notice_of
 from app.ui.objects_panel import FORMATS, with_suffix
 from app.ui.objects_session import ObjectsSession
@@ -13,9 +14,10 @@ from app.ui.objects_session import ObjectsSession
 class Clicking(QObject):
     said = Signal(object)  # Notice
 
-    def __init__(self, objects: ObjectsSession, window: QWidget) -> None:
+    def __init__(self, objects: ObjectsSession, library: Library, window: QWidget) -> None:
         super().__init__(window)
-        self._objects, self._window = objects, window
+        self._objects, self._library, self._window = objects, library, window
+        library.finder_chosen.connect(self._on_finder)
         objects.failed.connect(lambda problem: self.said.emit(notice_of(problem)))
         objects.noted.connect(lambda words: self.said.emit(Notice(words)))
 
@@ -29,6 +31,13 @@ class Clicking(QObject):
             "redo": objects.redo,
             "export_all": self.ask_export,
         }
+
+    @Slot()
+    def _on_finder(self) -> None:
+        finder = self._library.finder
+        if finder is not None and finder.card is not None and not self._objects.is_on:
+            hint = "Press O, then click an object in a located photo."
+            self.said.emit(Notice(f"{finder.card.title} finds clicked objects", hint))
 
     @Slot()
     def ask_export(self) -> None:

@@ -77,7 +77,7 @@ class ObjectsSession(QObject):
         session.cleared.connect(self._forget_all)
         library.changed.connect(self._refresh)
         library.chosen.connect(self._refresh)
-        library.finder_chosen.connect(self._refresh)
+        library.finder_chosen.connect(self._on_finder)
 
     # --- what there is ---
 
@@ -155,11 +155,9 @@ class ObjectsSession(QObject):
         if on == self.is_on:
             return
         self.is_on = on
-        finder = self._library.finder
-        if on and finder is not None:
-            self._engine.send(Warm(finder.path))
         self.switched.emit(on)
         self._on_photo()
+        self._warm()
 
     def look_wider(self, wider: bool) -> None:
         """Look around the best candidates at once, or around the selected one."""
@@ -349,6 +347,17 @@ class ObjectsSession(QObject):
         if photo is not None:
             self.undo_group.setActiveStack(self._stack(photo))
         self._refresh()
+
+    @Slot()
+    def _on_finder(self) -> None:
+        self._warm()
+        self._refresh()
+
+    def _warm(self) -> None:
+        """The first click need not wait for the checkpoint."""
+        finder = self._library.finder
+        if self.is_on and finder is not None:
+            self._engine.send(Warm(finder.path))
 
     @Slot(object)
     def _forget(self, photo: Path) -> None:
