@@ -203,9 +203,9 @@ def debian_machine() -> str:
 def bill_of_materials(program: Path, version: str) -> dict[str, object]:
     """CycloneDX 1.5: the Python distributions whose code is in the program."""
     modules = metadata.packages_distributions()
-    inside = {path.name.partition("-")[0].lower() for path in (program / "_internal").iterdir()}
-    frozen = {m for m in modules if m.lower() in inside} | set(sys.modules) & set(modules)
-    names = sorted({d for m in frozen | _pure(program, set(modules)) for d in modules[m]})
+    lying = [path for path in (program / "_internal").iterdir() if path.suffix != ".dist-info"]
+    inside = {path.name.partition(".")[0] for path in lying} & modules.keys()
+    names = sorted({d for m in inside | _pure(program, set(modules)) for d in modules[m]})
     components = []
     for name in names:
         about = metadata.metadata(name)

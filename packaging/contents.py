@@ -39,6 +39,7 @@ _LEFT_OUT = re.compile(
     | (^|/)timm/models/.*\.py$
     | \.(a|lib|pyi|prl|cmake|h|hpp|cuh|la|map)$
     | \.dist-info/RECORD$
+    | (^|/)(hypothesis|pytest)-[^/]*\.dist-info/
     | /leaflet-src\.
     | \.debug\.(pak|bin)$
     | (^|/)qtwebengine_devtools_resources\.pak$

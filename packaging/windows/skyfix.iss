@@ -27,7 +27,6 @@ Compression=lzma2/max
 SolidCompression=yes
 ; A CUDA edition is larger than one file of 2.1 GB may be.
 DiskSpanning={#Edition == "cuda" ? "yes" : "no"}
-ChangesAssociations=yes
 CloseApplications=yes
 UninstallDisplayIcon={app}\skyfix.exe
 WizardStyle=modern
