@@ -36,9 +36,8 @@ class DescriptorPlot(QWidget):
         self._current: int | None = None
         self._outline: list[Corner] = []
         self._pressed: QPointF | None = None
-        self.plot = pg.PlotWidget()
+        self.plot = pg.PlotWidget(enableMenu=False)
         self.plot.setAccessibleName("Map of descriptors")
-        self.plot.setMenuEnabled(False)
         self.plot.hideButtons()
         for side in ("left", "bottom"):
             self.plot.getAxis(side).setStyle(showValues=False)

@@ -60,9 +60,8 @@ class CurvePlot(QWidget):
         self.name = name
         self._title, x_title, self._words = TITLES.get(name, (name, "", "{x:.3g}"))
         self._curves: tuple[tuple[str, int, Curve], ...] = ()
-        self.plot = pg.PlotWidget()
+        self.plot = pg.PlotWidget(enableMenu=False)
         self.plot.setAccessibleName(f"Curve: {self._title}")
-        self.plot.setMenuEnabled(False)
         self.plot.hideButtons()
         self.plot.setMinimumHeight(180)
         self.plot.setLabel("bottom", x_title)
@@ -239,13 +238,12 @@ class ReliabilityView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._trust: Reliability | None = None
-        self.plot, self.counts = pg.PlotWidget(), pg.PlotWidget()
+        self.plot, self.counts = (pg.PlotWidget(enableMenu=False) for _ in range(2))
         for plot, name, left in (
             (self.plot, "Reliability diagram", "right, % of the queries"),
             (self.counts, "Queries by probability", "queries"),
         ):
             plot.setAccessibleName(name)
-            plot.setMenuEnabled(False)
             plot.hideButtons()
             plot.setMouseEnabled(x=False, y=False)
             plot.setXRange(0, 100, padding=0.02)

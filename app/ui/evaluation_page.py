@@ -64,14 +64,25 @@ class EvaluationPage(QWidget):
         self.name, self.about = ElidedLabel(), ElidedLabel()
         self.legend = QLabel()
         self._thumbnails = thumbnails
-        self.figures = FiguresView()
-        self.errors = ErrorsView(session, thumbnails)
-        self.compare = CompareEvaluations(session)
         self._lay_out()
         self._join()
         self._show()
 
-    # --- tabs that take a while to make: not before they are looked at ---
+    # --- tabs: some take a while to make, so none is made before it is looked at ---
+
+    @cached_property
+    def figures(self) -> FiguresView:
+        return FiguresView()
+
+    @cached_property
+    def errors(self) -> ErrorsView:
+        made = ErrorsView(self._session, self._thumbnails)
+        made.open_asked.connect(self.locate_asked)
+        return made
+
+    @cached_property
+    def compare(self) -> CompareEvaluations:
+        return CompareEvaluations(self._session)
 
     @cached_property
     def curves(self) -> EvaluationCurves:
@@ -173,7 +184,6 @@ class EvaluationPage(QWidget):
         self.new.clicked.connect(self.ask_evaluation)
         self.look.clicked.connect(self._on_look)
         self.tabs.currentChanged.connect(lambda _: self._show())
-        self.errors.open_asked.connect(self.locate_asked)
         session.picked.connect(self._show)
         session.listed.connect(self._show)
 
