@@ -58,7 +58,7 @@ class MarkerLayer:
         on_top = sorted(self._objects.markers, key=lambda m: m == current)
         for marker in reversed(on_top):
             tip = self.to_widget(marker.pin.click)
-            for middle in (tip - QPointF(0, STEM), tip):
+            for middle in (_head_of(tip), tip):
                 if (at - middle).manhattanLength() <= HEAD + 2:
                     return marker
         return None
@@ -145,14 +145,22 @@ class MarkerLayer:
             _draw_marker(painter, tip, marker, chosen=marker == current)
 
 
+def _head_of(tip: QPointF) -> QPointF:
+    """Over the tip; under it at the upper edge, where it would not be seen."""
+    away = STEM if tip.y() < STEM + HEAD else -STEM
+    return QPointF(tip.x(), tip.y() + away)
+
+
 def _draw_marker(painter: QPainter, tip: QPointF, marker: Marker, *, chosen: bool) -> None:
     fill = QColor(OBJECT_PICKED if chosen else OBJECT_COLOUR)
     if marker.problem is not None:
         fill = QColor(FAULTY)
     path = QPainterPath(tip)
-    head = QPointF(tip.x(), tip.y() - STEM)
-    path.lineTo(head + QPointF(-HEAD * 0.86, HEAD * 0.5))
-    path.arcTo(QRectF(head.x() - HEAD, head.y() - HEAD, 2 * HEAD, 2 * HEAD), 210, -240)
+    head = _head_of(tip)
+    up = 1 if head.y() < tip.y() else -1
+    path.lineTo(head + QPointF(-HEAD * 0.86, up * HEAD * 0.5))
+    box = QRectF(head.x() - HEAD, head.y() - HEAD, 2 * HEAD, 2 * HEAD)
+    path.arcTo(box, up * 210, up * -240)
     path.closeSubpath()
     painter.setBrush(Qt.BrushStyle.NoBrush)
     painter.setPen(QPen(QColor(0, 0, 0, 200 if chosen else 110), 6 if chosen else 4))
@@ -167,7 +175,6 @@ def _draw_marker(painter: QPainter, tip: QPointF, marker: Marker, *, chosen: boo
     painter.setPen(QColor(ink_on(fill.name())))
     waits = marker.box is None and marker.problem is None and not marker.missing
     words = "!" if marker.problem is not None else "…" if waits else str(marker.pin.number)
-    box = QRectF(head.x() - HEAD, head.y() - HEAD, 2 * HEAD, 2 * HEAD)
     painter.drawText(box, int(Qt.AlignmentFlag.AlignCenter), words)
 
 

@@ -8,6 +8,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFileDialog
 
 from app.messages import AddCorrection, Export, FindObjects, Problem
+from app.ui.map_marks import OBJECT_COLOUR
 from app.ui.objects_panel import with_suffix
 from tests.ui.object_scene import SIDE, answer_objects, write_finder
 from tests.ui.test_window import FakeMap
@@ -104,6 +105,19 @@ def test_the_keys_move_and_delete_the_object_and_not_the_photo(qtbot, clicking, 
     qtbot.keyClick(table, Qt.Key.Key_Delete)
     assert rooms.objects.markers == ()
     assert PHOTO in rooms.session.paths
+
+
+def test_a_marker_at_the_upper_edge_can_be_seen_and_taken(qtbot, clicking, rooms):
+    view = clicking.bench.compare.query.view
+    view.resize(400, 300)  # as high as the picture
+    click(qtbot, clicking, 0.5, 0.01)
+    rooms.objects.select(None)
+    under = at(view, 0.5, 0.01) + QPoint(0, 22)
+    drawn = view.grab().toImage().pixelColor(under + QPoint(8, 0)).name()
+    assert drawn == OBJECT_COLOUR
+    qtbot.mouseClick(view, LEFT, pos=under)
+    assert rooms.objects.current.pin.number == 1
+    assert len(rooms.objects.markers) == 1
 
 
 def test_a_photo_is_clicked_with_the_keyboard_alone(qtbot, clicking, rooms):
