@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QSettings, Qt, QTimer
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
 
 from app.paths import config_dir, shipped_checkpoints
 from app.settings import Settings, load_settings
@@ -39,7 +39,11 @@ def run(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     prepare_web_engine()
     app = make_application()
-    instance = SingleInstance(config_dir())
+    try:
+        instance = SingleInstance(config_dir())
+    except OSError as error:
+        _say_no_home(error)
+        return 1
     # Safe mode is for when something is wrong, with the first window perhaps.
     if not args.safe and not instance.is_first() and instance.hand_over(_asked(args)):
         return 0
@@ -69,6 +73,14 @@ def run(argv: list[str]) -> int:
         close_rooms(rooms)
         link.close()
         stop_log(handler)
+
+
+def _say_no_home(error: OSError) -> None:
+    words = (
+        f"{error.filename} cannot be made: {error.strerror}.",
+        "Give yourself the right to write there, or set SKYFIX_HOME to another folder.",
+    )
+    QMessageBox.critical(None, "Skyfix", "\n\n".join(words))
 
 
 def make_rooms(link: EngineLink, settings: Settings) -> Rooms:

@@ -57,8 +57,11 @@ class SingleInstance(QObject):
         self._server.newConnection.connect(self._on_connection)
 
     def is_first(self) -> bool:
-        """Whether this process is the first; from then on it hears the others."""
-        if not self._lock.tryLock(0):
+        """Whether this process is the first; from then on it hears the others.
+
+        In a folder where nobody can lock, everybody is.
+        """
+        if not self._lock.tryLock(0) and self._lock.error() == QLockFile.LockError.LockFailedError:
             return False
         QLocalServer.removeServer(self._name)  # of one that was killed
         self._server.listen(self._name)

@@ -74,6 +74,16 @@ def test_photos_of_the_command_line_are_listed(qtbot, tmp_path):
     assert (code, paths) == (0, (tmp_path / "a.jpg",))
 
 
+def test_a_home_that_cannot_be_written_is_said_and_ends_the_start(qapp, monkeypatch, tmp_path):
+    said = []
+    monkeypatch.setattr(main_module.QMessageBox, "critical", lambda *words: said.append(words[2]))
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("SKYFIX_HOME", str(tmp_path / "file"))
+    assert main_module.run([]) == 1
+    assert str(tmp_path / "file") in said[0]
+    assert "SKYFIX_HOME" in said[0]
+
+
 @pytest.mark.slow
 def test_a_second_start_hands_its_photos_to_the_first_window(qtbot, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"x")

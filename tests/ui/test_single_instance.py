@@ -14,6 +14,11 @@ ASKED = Asked(photos=("/photos/Übersicht 航拍.jpg",), demo="street", gallery=
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(autouse=True)
+def never_frozen():
+    """Not here: other processes are waited for."""
+
+
 @pytest.fixture
 def first(qapp, tmp_path):
     made = SingleInstance(tmp_path)
@@ -55,6 +60,12 @@ def test_the_first_hears_what_the_second_was_asked_for(qtbot, first, tmp_path):
 
 def test_a_first_that_does_not_answer_is_not_waited_for(first, tmp_path):
     assert not SingleInstance(tmp_path).hand_over(ASKED, limit_ms=200)  # its loop stands still
+
+
+def test_a_folder_that_cannot_be_written_does_not_keep_the_window_from_opening(qapp, tmp_path):
+    alone = SingleInstance(tmp_path / "not there")
+    assert alone.is_first()
+    alone.close()
 
 
 def test_other_settings_are_another_window(first, tmp_path):
