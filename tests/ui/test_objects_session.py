@@ -232,6 +232,10 @@ def test_the_objects_of_all_photos_are_exported(qtbot, objects, engine, rooms, s
     answer_objects(scene, engine)
     objects.rename(1, "Pump house")
     objects.correct(2, (10.0, 20.0, 40.0, 60.0))
+    there = objects.current.reference.tile
+    rooms.session.pick(2)  # the corrected one stays where it was found
+    here = rooms.session.candidate.tile
+    answer_objects(scene, engine)
     rooms.session.select(OTHER)
     objects.place((50.0, 50.0))
     answer_objects(scene, engine)
@@ -241,7 +245,7 @@ def test_the_objects_of_all_photos_are_exported(qtbot, objects, engine, rooms, s
     assert [o.name for o in first.objects] == ["Pump house", "Object 2"]
     assert [o.origin for o in first.objects] == ["", "corrected by hand"]
     assert first.objects[1].best.box == (10.0, 20.0, 40.0, 60.0)
-    assert all(first.references[o.best.reference] for o in first.objects)
+    assert [first.references[o.best.reference].tile for o in first.objects] == [here, there]
     assert second.photo == OTHER
     assert [answer.query.photo for answer in request.locations] == [PHOTO, OTHER]
     with qtbot.waitSignal(objects.noted):
