@@ -98,7 +98,7 @@ def test_what_a_killed_first_left_behind_is_no_obstacle(qtbot, tmp_path):
 
 def test_a_socket_s_path_is_short_in_a_deep_home(monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/" + "ü" * 80)
-    assert len(_socket_name(Path("/home/" + "地" * 200)).encode()) <= 100
+    assert len(_socket_name(Path("/" + "地" * 200)).encode()) <= 100
 
 
 @pytest.mark.parametrize(
