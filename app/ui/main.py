@@ -8,6 +8,8 @@ from PySide6.QtCore import QSettings, Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
 
+from app.card import read_card
+from app.errors import UserError
 from app.paths import config_dir, shipped_checkpoints
 from app.settings import Settings, load_settings
 from app.ui.announcements import settings_notice
@@ -144,13 +146,23 @@ def _begin(window: MainWindow, rooms: Rooms, args: argparse.Namespace) -> None:
     if args.demo is not None:
         window.open_demo(demo_case(args.demo))
     else:
-        shipped = shipped_checkpoints()
-        kept = settings.checkpoint or (str(shipped[0]) if shipped else "")
-        checkpoint = args.checkpoint or (Path(kept) if kept else None)
+        kept = Path(settings.checkpoint) if settings.checkpoint else first_locator()
+        checkpoint = args.checkpoint or kept
         gallery = args.gallery or (Path(settings.gallery) if settings.gallery else None)
         rooms.library.choose(checkpoint=checkpoint, gallery=gallery)
     if args.photos:
         QTimer.singleShot(0, window, lambda: window.doors.intake.take(args.photos))
+
+
+def first_locator() -> Path | None:
+    """Of what ships; those for clicked objects locate nothing."""
+    for path in shipped_checkpoints():
+        try:
+            if read_card(path).task == "retrieval":
+                return path
+        except UserError as error:  # listed with its problem where one is chosen
+            log.warning("%s", error)
+    return None
 
 
 def _asked(args: argparse.Namespace) -> Asked:

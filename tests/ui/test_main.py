@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from app.ui import main as main_module
 from app.ui.failures import catch_unexpected, start_log, stop_log
 from app.ui.notices import NoticeBar
 from app.ui.window import MainWindow
+from tests.ui.scene import card, write_checkpoint
 
 NO_TORCH = """
 import sys
@@ -143,3 +145,13 @@ def test_what_nobody_caught_is_logged_and_told_once(qtbot):
     assert "KeyError: 'lost'" in bar.notices[0].report
     logged = Path(log_dir() / "skyfix.log").read_text(encoding="utf-8")
     assert logged.count("KeyError: 'lost'") == 2
+
+
+def test_a_shipped_checkpoint_for_clicks_is_not_the_first_choice(monkeypatch, tmp_path):
+    clicks, locates = tmp_path / "a.safetensors", tmp_path / "s.safetensors"
+    write_checkpoint(clicks, replace(card(), task="object", descriptor=0))
+    write_checkpoint(locates, card())
+    broken = tmp_path / "0.safetensors"
+    broken.write_bytes(b"nothing")
+    monkeypatch.setattr(main_module, "shipped_checkpoints", lambda: (broken, clicks, locates))
+    assert main_module.first_locator() == locates
