@@ -247,6 +247,13 @@ class DescriptorMap(QWidget):
                 "Their networks compare a click with places in a picture, not descriptors.",
             )
         self.stack.setCurrentIndex(1 if isinstance(projected, Projected) else 0)
+        for kind, box in self.kinds.items():
+            count = self._count(kind) if isinstance(projected, Projected) else ""
+            box.setText(WORDS[kind] + count)
+
+    def _count(self, kind: Kind) -> str:
+        points = self.plot.points
+        return "" if points is None else f" ({len(points.of_kind(kind)):,})"
 
     def _show_points(self, projected: Projected) -> None:
         points = self.plot.points
@@ -254,8 +261,6 @@ class DescriptorMap(QWidget):
             return
         fresh = Points(projected.projection)
         self.plot.show_points(fresh)
-        for kind, box in self.kinds.items():
-            box.setText(f"{WORDS[kind]} ({len(fresh.of_kind(kind)):,})")
         note = projected.projection.note
         self.note.setText(f"The map {note}." if note else "")
         self._fixed = None

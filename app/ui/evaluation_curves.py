@@ -185,7 +185,7 @@ class EvaluationCurves(QWidget):
                 plot.show_curves(curves)
         self._missing = [n for n in TITLES if n not in self.plots and self._curves(n)]
         self.empty.setVisible(not any(self._curves(name) for name in TITLES))
-        self._make_next()
+        QTimer.singleShot(0, self, self._make_next)
 
     @Slot()
     def _make_next(self) -> None:
