@@ -100,7 +100,7 @@ def settings_notice(bad: tuple[str, ...]) -> Notice:
 def promoted_notice(checkpoint: Path) -> Notice:
     return Notice(
         f"{checkpoint.name} is a checkpoint now, and in use",
-        "Galleries that another checkpoint described have to be built again for it.",
+        "If it locates photos: galleries that another checkpoint described have to be built again.",
         "good",
     )
 
