@@ -1,4 +1,4 @@
-"""One contract, run over every retrieval network in the catalog. A new network needs no new test here."""
+"""One contract, run over every retrieval network in the catalog: a new one needs no test here."""
 
 import subprocess
 import sys
