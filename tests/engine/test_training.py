@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from app.card import read_card
-from app.engine.learner import Learner
 from app.engine.checkpoints import load_checkpoint
+from app.engine.learner import Learner
 from app.engine.run_state import load_state
 from app.engine.runs import read_config, read_metrics
 from app.engine.schedules import learning_rate
