@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from app import __version__, paths
+from app.card import read_card
 from app.diagnosis import Diagnosis, Doctor, Finding, Severity
 from app.engine.support_bundle import write_bundle
 from app.errors import JobCancelled, UserError
@@ -165,6 +166,8 @@ def _execution(device: str, execution: str) -> Iterator[Finding]:
     except UserError:  # told under Device
         return
     for path in paths.shipped_checkpoints():
+        if read_card(path).task == "object":  # always plain PyTorch
+            continue
         checkpoint = load_checkpoint(path, device=name, execution=execution)
         backend = checkpoint.backend(checkpoint.card.query_view)
         taken = execution in ("auto", backend.name)
@@ -229,10 +232,11 @@ def _resources() -> Iterator[Finding]:
 
 def _checkpoint(area: str, path: Path, identities: list[str]) -> Finding:
     """Loads it; its identity is added."""
-    from app.engine.checkpoints import load_checkpoint
+    from app.engine.checkpoints import load_checkpoint, load_object_checkpoint
 
     try:
-        checkpoint = load_checkpoint(path, device="cpu")
+        load = load_object_checkpoint if read_card(path).task == "object" else load_checkpoint
+        checkpoint = load(path, device="cpu")
     except UserError as error:
         return Finding(area, path.name, str(error), "problem", AGAIN)
     identities.append(checkpoint.sha256)

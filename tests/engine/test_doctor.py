@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from app import paths
+from app.card import Card
 from app.diagnosis import Diagnosis, Doctor, Finding
 from app.engine import doctor
+from app.engine.checkpoints import save_checkpoint
 from app.engine.doctor import diagnose, examine, sandbox_state
 from app.engine.support_bundle import diagnosis_json, scrubber, write_bundle
 from app.errors import JobCancelled
+from app.models.build import create_object, preset_config
 from app.settings import Settings, save_settings, settings_file
 
 HOMES, USERS = "/ho" + "me", "/Us" + "ers"  # in pieces: no tracked file names anybody's folder
@@ -122,6 +125,18 @@ def test_projections_by_both_libraries_agree_with_our_own_arithmetic(monkeypatch
 
 def test_what_ships_is_whole(shipped):
     assert {finding.severity for finding in doctor._resources()} == {"good"}
+
+
+def test_a_checkpoint_for_clicked_objects_is_looked_at_as_what_it_is(shipped):
+    config = preset_config("attengeo", "smallest")
+    network = create_object("attengeo", config)
+    sizes = {view: network.input_size(view) for view in (network.config.query_view, "satellite")}
+    card = Card("attengeo", dict(config), "Objects", "object", "drone", sizes, 0, 100.0)
+    save_checkpoint(shipped / "checkpoints" / "objects.safetensors", network, card)
+    found = of(doctor._resources)["objects.safetensors"]
+    assert found.severity == "good"
+    assert found.words.startswith("Objects, ")
+    assert "Objects" not in {finding.name for finding in doctor._execution("cpu", "eager")}
 
 
 def test_a_damaged_gallery_is_named(shipped):
