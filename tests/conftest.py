@@ -90,6 +90,13 @@ def _lasts(child: psutil.Process) -> bool:
 
 
 @pytest.fixture(autouse=True)
+def checkpoints_of_no_other_test() -> Iterator[None]:
+    """What a test imported or promoted into the user's folder is not there for the next one."""
+    yield
+    shutil.rmtree(HOME / "data" / "checkpoints", ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
 def same_dice_for_every_test() -> None:
     random.seed(0)
     torch = sys.modules.get("torch")

@@ -27,6 +27,7 @@ ColourRole = Literal["text", "subtle", "accent", "good", "warning", "bad", "clai
 
 GAP = 8  # px between things that belong together; half and double of it elsewhere
 RADIUS = 6  # px of rounded corners
+STYLED = "skyfix_styled"  # property of the application: it has our style
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,9 @@ def apply_theme(app: QApplication, theme: Theme) -> bool:
     hints = app.styleHints()
     hints.setColorScheme(scheme)
     dark = theme == "dark" or (theme == "system" and hints.colorScheme() == Qt.ColorScheme.Dark)
-    if app.style().objectName() != "fusion":
+    if not app.property(STYLED):  # a sheet hides the style's name; each setting polishes all anew
         app.setStyle("Fusion")
+        app.setProperty(STYLED, True)
     chosen = DARK if dark else LIGHT
     app.setPalette(palette_of(chosen))
     app.setStyleSheet(_sheet(chosen))

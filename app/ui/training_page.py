@@ -46,7 +46,8 @@ class TrainingPage(QWidget):
         self.new.setProperty("primary", True)
         self.look = _tool("folder", "Look for runs in another folder…")
         self.head = RunHead()
-        self.curves = CurvesView()
+        self._curves: CurvesView | None = None
+        self._place_of_curves = QWidget()
         self.epochs, self.log = EpochsTable(), LogView()
         self.settings, self.notes = SettingsTable(), NotesView()
         self.buttons = {
@@ -68,7 +69,7 @@ class TrainingPage(QWidget):
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         for name, page in (
-            ("Curves", self.curves),
+            ("Curves", self._place_of_curves),
             ("Epochs", self.epochs),
             ("Log", self.log),
             ("Settings", self.settings),
@@ -164,6 +165,16 @@ class TrainingPage(QWidget):
         self.notes.changed.connect(self._on_notes)
 
     # --- showing ---
+
+    @property
+    def curves(self) -> CurvesView:
+        """Made when there is something to draw: plots cost most of what a window costs."""
+        if self._curves is None:
+            self._curves = CurvesView()
+            place = QVBoxLayout(self._place_of_curves)
+            place.setContentsMargins(0, 0, 0, 0)
+            place.addWidget(self._curves)
+        return self._curves
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
