@@ -171,6 +171,11 @@ class CurvesView(QWidget):
             for row, curves in reversed(list(enumerate(drawn))):
                 self._draw_curve(widget, plot, curves[plot.key], row)
             widget.setXRange(0, last, padding=0.02)
+            highest = max((max(c[plot.key].y, default=0.0) for c in drawn), default=0.0)
+            if plot.from_zero and highest > 0:  # a constant would else show its rounding errors
+                widget.setYRange(0, 1.05 * highest, padding=0)
+            else:
+                widget.enableAutoRange(axis="y")
             unit = f" ({plot.unit})" if plot.unit else ""
             name = score_name(self._details[0].epochs) if self._details else ""
             title = f"{plot.title}: {name}" if plot.key == "score" and name else plot.title + unit
@@ -196,9 +201,6 @@ class CurvesView(QWidget):
             symbolBrush=ink,
             symbolPen=None,
         )
-        if plot.from_zero:
-            widget.setLimits(yMin=0)
-        widget.enableAutoRange(axis="y")
 
     def _dress(self) -> None:
         for widget in self.plots.values():

@@ -12,13 +12,13 @@ from PySide6.QtWidgets import (
     QLabel,
     QScrollArea,
     QSizePolicy,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from app.card import Card
 from app.manifest import Manifest
+from app.ui.controls import tool_button
 from app.ui.elided import ElidedLabel
 from app.ui.library import FOREIGN_ENDINGS, CheckpointEntry, GalleryEntry, Library
 from app.ui.theme import GAP, icon
@@ -45,8 +45,8 @@ class Picker(QWidget):
         self.combo.setIconSize(QSize(16, 16))
         self.combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.combo.setPlaceholderText(f"Choose a {kind.lower()}…")
-        self.details = _button("info", f"What this {kind.lower()} says of itself")
-        self.browse = _button("browse", f"Look for another {kind.lower()}…")
+        self.details = tool_button("info", f"What this {kind.lower()} says of itself")
+        self.browse = tool_button("browse", f"Look for another {kind.lower()}…")
         sign = QLabel()
         sign.setPixmap(icon(picture, "subtle").pixmap(18, 18))
         sign.setToolTip(kind)
@@ -273,15 +273,6 @@ def _title(entry: Entry) -> str:
     if isinstance(entry, CheckpointEntry):
         return entry.card.title if entry.card is not None else entry.path.name
     return entry.manifest.name if entry.manifest is not None else entry.path.name
-
-
-def _button(picture: str, words: str) -> QToolButton:
-    button = QToolButton()
-    button.setIcon(icon(picture))
-    button.setAutoRaise(True)
-    button.setToolTip(words)
-    button.setAccessibleName(words)
-    return button
 
 
 def _in_two(words: str) -> str:

@@ -16,13 +16,13 @@ from PySide6.QtWidgets import (
     QSplitter,
     QStackedWidget,
     QTabWidget,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from app.engine.run_control import LIVE
 from app.engine.run_store import RunRow
+from app.ui.controls import tool_button
 from app.ui.curves import CurvesView
 from app.ui.library import Library
 from app.ui.run_details import EpochsTable, LogView, NotesView, RunHead, SettingsTable
@@ -44,7 +44,7 @@ class TrainingPage(QWidget):
         self.table = RunsTable(session)
         self.new = QPushButton(icon("train", "on_accent"), "New run…")
         self.new.setProperty("primary", True)
-        self.look = _tool("folder", "Look for runs in another folder…")
+        self.look = tool_button("folder", "Look for runs in another folder…")
         self.head = RunHead()
         self._curves: CurvesView | None = None
         self._place_of_curves = QWidget()
@@ -300,12 +300,3 @@ class TrainingPage(QWidget):
 
 def _button(picture: str, words: str) -> QPushButton:
     return QPushButton(icon(picture), words)
-
-
-def _tool(picture: str, words: str) -> QToolButton:
-    button = QToolButton()
-    button.setIcon(icon(picture))
-    button.setAutoRaise(True)
-    button.setToolTip(words)
-    button.setAccessibleName(words)
-    return button

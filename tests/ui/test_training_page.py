@@ -71,6 +71,12 @@ def test_what_can_be_done_follows_the_state(qtbot, page, session, tmp_path):
     assert not {"stop", "save", "pause", "promote"} & enabled
 
 
+def test_a_constant_is_drawn_from_zero_without_its_rounding_errors(qtbot, page, session, tmp_path):
+    shown(qtbot, page, session, make_run(tmp_path / "one", steps=30))
+    low, high = page.curves.plots["speed"].getViewBox().viewRange()[1]
+    assert (low, high) == pytest.approx((0, 1.05 * 9), abs=1e-6)
+
+
 def test_two_selected_runs_are_compared_by_what_differs(qtbot, page, session, tmp_path):
     folders = [make_run(tmp_path / "a", lr=1e-3), make_run(tmp_path / "b", lr=5e-4)]
     shown(qtbot, page, session, *folders)
