@@ -145,9 +145,7 @@ class Learner:
 def make_learner(run: Train, network: Network, device: Device, team: Team) -> Learner:
     """``network`` must be on the device."""
     cuda = device.name != "cpu"
-    half: torch.dtype | None = None
-    if run.amp and cuda:
-        half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    half = _half_of(device) if run.amp else None
     if run.gradient_checkpointing and not save_memory(network):
         raise UserError(
             f"{run.network} has no parts that could be computed twice",
@@ -164,6 +162,14 @@ def make_learner(run: Train, network: Network, device: Device, team: Team) -> Le
         run.clip_grad,
         run.asam_rho,
     )
+
+
+def _half_of(device: Device) -> torch.dtype | None:
+    """The half precision that is quick there, bfloat16 before float16; None: none is."""
+    if device.name != "cpu":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    can = torch.cpu.get_capabilities()
+    return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else None
 
 
 def _optimizer(run: Train, network: Network, *, fused: bool) -> torch.optim.Optimizer:

@@ -9,15 +9,15 @@ from typing import Any
 MIFT: dict[str, dict[str, Any]] = {
     "tiny-drone": {
         "query_view": "drone",
-        "query_size": (192, 192),
-        "satellite_size": (192, 192),
-        "group": 6,
-        "width": 32,
+        "query_size": (128, 128),
+        "satellite_size": (128, 128),
+        "group": 4,
+        "width": 24,
         "depths": (1, 1, 3, 2),
         "heads": (1, 2, 4, 8),
         "mlp_ratio": 3.0,
         "drop_path": 0.0,
-        "fusion_widths": (16, 16, 32, 128),
+        "fusion_widths": (16, 16, 32, 64),
         "heat": "raw",
         "part_width": 128,
         "dropout": 0.1,
@@ -153,7 +153,7 @@ MFRGN: dict[str, dict[str, Any]] = {
         "mean": (0.4980392156862745, 0.4980392156862745, 0.4980392156862745),
         "std": (0.5019607843137255, 0.5019607843137255, 0.5019607843137255),
         "freeze_bn": True,
-        "frozen_stages": 3,
+        "frozen_stages": 5,
         "global_width": 448,
         "local_width": 64,
         "norm_groups": 8,
@@ -194,30 +194,30 @@ MFRGN: dict[str, dict[str, Any]] = {
 
 GEOVIEWMATCH: dict[str, dict[str, Any]] = {
     "tiny-street": {
-        "satellite_size": (192, 192),
-        "window": 6,
-        "width": 32,
+        "satellite_size": (128, 128),
+        "window": 4,
+        "width": 24,
         "depths": (1, 1, 3, 1),
         "heads": (1, 2, 4, 8),
-        "mlp_ratio": 4.0,
+        "mlp_ratio": 3.0,
         "drop_path": 0.0,
         "masks": 4,
         "projection": (64, 128),
         "query_view": "street",
-        "query_size": (96, 384),
+        "query_size": (64, 256),
     },
     "tiny-drone": {
-        "satellite_size": (192, 192),
-        "window": 6,
-        "width": 32,
+        "satellite_size": (128, 128),
+        "window": 4,
+        "width": 24,
         "depths": (1, 1, 3, 1),
         "heads": (1, 2, 4, 8),
-        "mlp_ratio": 4.0,
+        "mlp_ratio": 3.0,
         "drop_path": 0.0,
         "masks": 4,
         "projection": (64, 128),
         "query_view": "drone",
-        "query_size": (192, 192),
+        "query_size": (128, 128),
         "query_turn": "rotate",
     },
     "smallest": {
@@ -288,8 +288,8 @@ MSAE: dict[str, dict[str, Any]] = {
         "mean": (0.4980392156862745, 0.4980392156862745, 0.4980392156862745),
         "std": (0.5019607843137255, 0.5019607843137255, 0.5019607843137255),
         "freeze_bn": True,
-        "frozen_stages": 3,
-        "outputs": 320,
+        "frozen_stages": 4,
+        "outputs": 192,
         "rotation_deg": 0.0,  # the app's own training turns panoramas already
         "query_view": "street",
         "query_size": (96, 384),
@@ -312,17 +312,15 @@ MSAE: dict[str, dict[str, Any]] = {
     },
 }
 
-# What the tiny object networks have in common, so that they can be compared at equal training. The
-# satellite picture's map is of stride 8, that of 16 laid beside it: a fifth of the demo world's
-# boxes are smaller than 20 pixels.
+# What the tiny object networks have in common, so that they can be compared at equal training.
 _TINY_OBJECT: dict[str, Any] = {
     "satellite_size": (256, 256),
     "mean": (0.4980392156862745, 0.4980392156862745, 0.4980392156862745),
     "std": (0.5019607843137255, 0.5019607843137255, 0.5019607843137255),
     "freeze_bn": True,
-    "frozen_stages": 3,
+    "frozen_stages": 4,
     "query_strides": (16,),
-    "satellite_strides": (8, 16),
+    "satellite_strides": (16,),
     "click_input": "tint",
     "bn_momentum": 0.1,
     "anchors": (  # clustered from 3500 boxes of demo worlds
@@ -340,12 +338,12 @@ _TINY_OBJECT: dict[str, Any] = {
 _TINY_ATTENGEO: dict[str, Any] = {
     **_TINY_OBJECT,
     "backbone": "tf_efficientnet_lite0",
-    "width": 96,
+    "width": 64,
     "iterations": 2,
     "heads": 4,
-    "ffn_width": 384,
+    "ffn_width": 256,
     "dropout": 0.0,
-    "start_confidence": 0.0001,  # of 9216 boxes one is right
+    "start_confidence": 0.0004,  # of 2304 boxes one is right
 }
 _TINY_DETGEO: dict[str, Any] = {
     **_TINY_OBJECT,
