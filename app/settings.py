@@ -1,7 +1,7 @@
 """The user's settings: one frozen dataclass, a readable JSON file, unknown keys kept."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ class Settings:
     recent_galleries: tuple[str, ...] = ()
     recent_checkpoints: tuple[str, ...] = ()
     recent_photos: tuple[str, ...] = ()
+    object_checkpoints: dict[str, str] = field(default_factory=dict)  # for clicks, by view
     top_k: int = 20
     turns: int | None = None  # None: what the checkpoint's card says
     use_heading: bool = True
@@ -78,6 +79,11 @@ def _fits(name: str, value: Any) -> bool:
             return value in EXECUTIONS
         case "recent_galleries" | "recent_checkpoints" | "recent_photos":
             return isinstance(value, list) and all(isinstance(v, str) for v in value)
+        case "object_checkpoints":
+            return isinstance(value, dict) and all(
+                view in ("drone", "street") and isinstance(path, str)
+                for view, path in value.items()
+            )
         case "top_k":
             return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000
         case "turns":

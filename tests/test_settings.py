@@ -45,6 +45,7 @@ BAD = {
     "recent_galleries": "one",
     "recent_checkpoints": [1],
     "recent_photos": {"a": 1},
+    "object_checkpoints": {"satellite": "a.safetensors"},
     "top_k": 0,
     "turns": 73,
     "use_heading": "yes",

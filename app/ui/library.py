@@ -4,13 +4,13 @@ Files are read in a thread; the engine loads and verifies what is chosen. A choi
 leaves the former one in place.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QThreadPool, Signal, Slot
 
-from app.card import Card, NoCardError, identity_of, read_card
+from app.card import Card, NoCardError, View, identity_of, read_card
 from app.manifest import MANIFEST_NAME, Manifest, read_manifest
 from app.messages import (
     CheckpointImported,
@@ -24,7 +24,7 @@ from app.messages import (
     Warm,
     Warmed,
 )
-from app.paths import data_dir, demo, shipped_checkpoints
+from app.paths import data_dir, demo, resources, shipped_checkpoints
 from app.ui.session import Engine
 
 FOREIGN_ENDINGS = (".pth", ".pth.tar", ".pt", ".ckpt")  # of published weights, to be imported
@@ -43,6 +43,10 @@ class CheckpointEntry:
     @property
     def finds_objects(self) -> bool:
         return self.card is not None and self.card.task == "object"
+
+    @property
+    def ships(self) -> bool:
+        return self.path.is_relative_to(resources())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ _Stamp = tuple[Path, int, int]  # a file, its time and its size
 class Library(QObject):
     changed = Signal()  # the lists
     chosen = Signal()  # checkpoint or gallery in use
-    finder_chosen = Signal()  # by the user: the checkpoint that finds clicked objects
+    finder_chosen = Signal(object)  # CheckpointEntry for clicks that the user chose
     state_changed = Signal()  # loading, loaded, device
     paired = Signal(object)  # CheckpointEntry put in use because the gallery needs it
     failed = Signal(object)  # Problem
@@ -82,12 +86,18 @@ class Library(QObject):
         *,
         checkpoints: Iterable[str] = (),
         galleries: Iterable[str] = (),
+        finders: Mapping[str, Path] | None = None,
         parent: QObject | None = None,
     ) -> None:
-        """The lists are the recent ones; what ships and what lies in the user's data is added."""
+        """The lists are the recent ones; what ships and what lies in the user's data is added.
+
+        ``finders`` were chosen for clicks on photos of each view.
+        """
         super().__init__(parent)
         self._engine = engine
-        self._known_checkpoints = [Path(path) for path in checkpoints]
+        self._finders = dict(finders or {})
+        known = (*(Path(path) for path in checkpoints), *self._finders.values())
+        self._known_checkpoints = list(dict.fromkeys(known))
         self._known_galleries = [Path(path) for path in galleries]
         self._hashes: dict[_Stamp, str] = {}
         self._pool = QThreadPool(self)
@@ -96,7 +106,6 @@ class Library(QObject):
         self._galleries: tuple[GalleryEntry, ...] = ()
         self._checkpoint: CheckpointEntry | None = None
         self._gallery: GalleryEntry | None = None
-        self._finder: Path | None = None
         self._wanted_checkpoint: Path | None = None
         self._wanted_gallery: Path | None = None
         self._warm_job: int | None = None
@@ -119,15 +128,31 @@ class Library(QObject):
         return tuple(e for e in self._checkpoints if not e.finds_objects)
 
     @property
+    def photo_view(self) -> View | None:
+        """Of the photos that are located now; None: no checkpoint is in use."""
+        return (
+            None
+            if self._checkpoint is None or (card := self._checkpoint.card) is None
+            else (card.query_view)
+        )
+
+    @property
     def finders(self) -> tuple[CheckpointEntry, ...]:
-        """Those that find clicked objects."""
-        return tuple(e for e in self._checkpoints if e.finds_objects)
+        """Those that find clicked objects in the photos that are located now."""
+        view = self.photo_view
+        return tuple(
+            e
+            for e in self._checkpoints
+            if e.card is not None and e.finds_objects and view in (None, e.card.query_view)
+        )
 
     @property
     def finder(self) -> CheckpointEntry | None:
-        """The one in use for clicks: the chosen one, else the first that there is."""
-        finders = self.finders
-        return next((e for e in finders if e.path == self._finder), finders[0] if finders else None)
+        """The one in use for clicks: the user's choice for this view, else what ships."""
+        finders, view = self.finders, self.photo_view
+        chosen = None if view is None else self._finders.get(view)
+        ranked = sorted(finders, key=lambda e: (e.path != chosen, not e.ships))
+        return ranked[0] if ranked else None
 
     @property
     def galleries(self) -> tuple[GalleryEntry, ...]:
@@ -255,9 +280,9 @@ class Library(QObject):
         self._wanted_checkpoint = None
         if entry.problem is not None:
             self.failed.emit(entry.problem)
-        elif entry.finds_objects:
-            self._finder = entry.path
-            self.finder_chosen.emit()
+        elif entry.finds_objects and entry.card is not None:
+            self._finders[entry.card.query_view] = entry.path
+            self.finder_chosen.emit(entry)
         else:
             self._use_checkpoint(entry)
 

@@ -88,7 +88,10 @@ def _say_no_home(error: OSError) -> None:
 def make_rooms(link: EngineLink, settings: Settings) -> Rooms:
     session = LocateSession(link)
     library = Library(
-        link, checkpoints=settings.recent_checkpoints, galleries=settings.recent_galleries
+        link,
+        checkpoints=settings.recent_checkpoints,
+        galleries=settings.recent_galleries,
+        finders={view: Path(path) for view, path in settings.object_checkpoints.items()},
     )
     return Rooms(
         session=session,

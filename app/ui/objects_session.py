@@ -33,8 +33,8 @@ Pins = tuple[Pin, ...]
 TOP = 5  # candidates that are looked around when all the best are asked
 
 NO_FINDER = (
-    "No checkpoint finds objects yet. Train AttenGeo (Train, New run…), or import a published "
-    "DetGeo checkpoint (Gallery, Open or import a checkpoint…)."
+    "No checkpoint finds objects in {photos} yet. Train AttenGeo (Train, New run…), or import a "
+    "published DetGeo checkpoint (Gallery, Open or import a checkpoint…)."
 )
 
 
@@ -63,6 +63,7 @@ class ObjectsSession(QObject):
         self._pins: dict[Path, Pins] = {}
         self._selected: dict[Path, int] = {}
         self._latest: dict[tuple[Path, int], ObjectsFound] = {}  # of photos not looked at
+        self._warmed: Path | None = None
         self._questions = ObjectQuestions(engine, self)
         self._maps = ObjectMaps(engine, self)
         self._questions.answered.connect(self._on_answered)
@@ -76,7 +77,7 @@ class ObjectsSession(QObject):
         session.removed.connect(self._forget)
         session.cleared.connect(self._forget_all)
         library.changed.connect(self._refresh)
-        library.chosen.connect(self._refresh)
+        library.chosen.connect(self._on_finder)
         library.finder_chosen.connect(self._on_finder)
 
     # --- what there is ---
@@ -105,7 +106,8 @@ class ObjectsSession(QObject):
     def why_not(self) -> str:
         """Why a click cannot be answered now, in words; empty if it can."""
         if self._library.finder is None:
-            return NO_FINDER
+            view = self._library.photo_view
+            return NO_FINDER.format(photos="photos" if view is None else f"{view} photos")
         if self._session.current is None:
             return "Open a photo first."
         if self._session.candidate is None:
@@ -356,7 +358,8 @@ class ObjectsSession(QObject):
     def _warm(self) -> None:
         """The first click need not wait for the checkpoint."""
         finder = self._library.finder
-        if self.is_on and finder is not None:
+        if self.is_on and finder is not None and finder.path != self._warmed:
+            self._warmed = finder.path
             self._engine.send(Warm(finder.path))
 
     @Slot(object)

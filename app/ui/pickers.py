@@ -132,6 +132,7 @@ class FinderPicker(Picker):
         self.browse.hide()  # what is opened in the toolbar comes here if it finds objects
         self.picked.connect(library.choose_checkpoint)
         library.changed.connect(self._refresh)
+        library.chosen.connect(self._refresh)
         library.finder_chosen.connect(self._refresh)
         self._refresh()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QThreadPool, QTimer, Signal
 
+from app.card import View
 from app.settings import Settings, save_settings
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,11 @@ class Preferences(QObject):
             recent = _newest_first((gallery,), s.recent_galleries)
             s = replace(s, gallery=str(gallery), recent_galleries=recent)
         self.change(s)
+
+    def remember_finder(self, view: View, path: Path) -> None:
+        """For clicks on photos of this view."""
+        finders = {**self._settings.object_checkpoints, view: str(path)}
+        self.change(replace(self._settings, object_checkpoints=finders))
 
     def close(self) -> None:
         if self._soon.isActive():

@@ -104,7 +104,7 @@ class MainWindow(QMainWindow):
         self.long_work = LongWork(
             rooms.library, rooms.builds, rooms.training, rooms.evaluations, self
         )
-        self.clicking = Clicking(rooms.objects, rooms.library, self)
+        self.clicking = Clicking(rooms.objects, rooms.library, rooms.preferences, self)
         self.pictures = Pictures(self)
         self.importing = Importing(rooms.library, self)
         self._lay_out()

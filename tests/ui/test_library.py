@@ -126,3 +126,54 @@ def test_a_checkpoint_for_clicks_is_not_one_to_locate_with(qtbot, engine, librar
     assert [entry.path for entry in library.finders] == [finder]
     assert Warm(finder) not in engine.sent
     library.close()
+
+
+@pytest.fixture
+def finders(tmp_path, monkeypatch):
+    """For each view a shipped checkpoint for clicks, and one of the user's that sorts first."""
+    ship = tmp_path / "resources" / "checkpoints"
+    monkeypatch.setattr("app.ui.library.resources", lambda: tmp_path / "resources")
+    monkeypatch.setattr(
+        "app.ui.library.shipped_checkpoints", lambda: tuple(sorted(ship.glob("*.safetensors")))
+    )
+    made = {}
+    for view in ("drone", "street"):
+        seen = card(view, view)
+        write_checkpoint(tmp_path / f"locates-{view}.safetensors", seen)
+        clicks = replace(seen, task="object", descriptor=0)
+        for name, folder in (("mine", tmp_path), ("ships", ship)):
+            folder.mkdir(parents=True, exist_ok=True)
+            made[name, view] = folder / f"{name}-{view}.safetensors"
+            write_checkpoint(made[name, view], replace(clicks, title=f"{name} {view}"))
+    return made
+
+
+def test_clicks_use_what_ships_for_the_photos_view_until_the_user_chooses(
+    qtbot, engine, finders, tmp_path
+):
+    library = Library(engine, checkpoints=[str(path) for path in finders.values()])
+    for view in ("drone", "street"):
+        library.choose_checkpoint(tmp_path / f"locates-{view}.safetensors")
+        wait_for(qtbot, library, title=view)
+        assert library.finder.path == finders["ships", view]
+        assert {e.path for e in library.finders} == {
+            finders["ships", view],
+            finders["mine", view],
+        }
+    with qtbot.waitSignal(library.finder_chosen) as chosen:
+        library.choose_checkpoint(finders["mine", "drone"])  # while panoramas are located
+    assert chosen.args[0].path == finders["mine", "drone"]
+    assert library.finder.path == finders["ships", "street"]
+    library.choose_checkpoint(tmp_path / "locates-drone.safetensors")
+    wait_for(qtbot, library, title="drone")
+    assert library.finder.path == finders["mine", "drone"]
+    library.close()
+
+
+def test_the_choice_for_clicks_is_remembered_for_each_view(qtbot, engine, finders, tmp_path):
+    library = Library(engine, finders={"drone": finders["mine", "drone"]})
+    for view, name in (("drone", "mine"), ("street", "ships")):
+        library.choose_checkpoint(tmp_path / f"locates-{view}.safetensors")
+        wait_for(qtbot, library, title=view)
+        assert library.finder.path == finders[name, view]
+    library.close()

@@ -1,5 +1,6 @@
 """Clicking objects by mouse and keys in the real window, with a scripted engine."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from app.messages import AddCorrection, Export, FindObjects, Problem
 from app.ui.map_marks import OBJECT_COLOUR
 from app.ui.objects_panel import with_suffix
 from tests.ui.object_scene import SIDE, answer_objects, write_finder
+from tests.ui.scene import card, write_checkpoint
 from tests.ui.test_window import FakeMap
 
 PHOTO = Path("/photos/DJI_0042.JPG")
@@ -211,3 +213,20 @@ def test_the_list_is_copied_and_exported(qtbot, clicking, engine, scene, monkeyp
 )
 def test_a_file_gets_the_suffix_of_its_format(name, chosen_format, path):
     assert with_suffix(name, chosen_format) == Path(path)
+
+
+def test_a_checkpoint_for_clicks_is_remembered_for_photos_of_its_view(
+    qtbot, clicking, rooms, scene, tmp_path
+):
+    assert rooms.preferences.settings.object_checkpoints == {
+        "drone": str(scene.folder / "attengeo-drone.safetensors")
+    }
+    street = tmp_path / "attengeo-street.safetensors"
+    write_checkpoint(street, replace(card("street", "Ours"), task="object", descriptor=0))
+    with qtbot.waitSignal(rooms.library.finder_chosen):
+        rooms.library.choose_checkpoint(street)
+    assert rooms.preferences.settings.object_checkpoints["street"] == str(street)
+    assert rooms.library.finder.card.query_view == "drone"
+    notice = clicking.notices.notices[-1]
+    assert notice.title == "Ours finds clicked objects"
+    assert "once street photos are located" in notice.hint
