@@ -98,7 +98,10 @@ class Train:
         float,
         Help("learning", "Averages the weights: share kept each step, such as 0.999; 0: off", 0, 1),
     ] = 0.0
-    amp: Annotated[bool, Help("learning", "Half precision where it pays: on CUDA, and on processors with bfloat16")] = False
+    amp: Annotated[
+        bool,
+        Help("learning", "Half precision where it pays: on CUDA, and on processors with bfloat16"),
+    ] = False
     gradient_checkpointing: Annotated[
         bool, Help("learning", "Computes parts twice to save memory", advanced=True)
     ] = False

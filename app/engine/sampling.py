@@ -35,6 +35,16 @@ class Ground:
         near = np.hypot(*(self.xy[rows] - self.xy[index]).T) < min_distance_m  # nan: False
         return bool((near & (self.world[rows] == self.world[index])).any())
 
+    def of_places(self, unit_m: float) -> Float[np.ndarray, "p 3"]:
+        """Row p is where place p lies, in this unit; places of two worlds lie far apart.
+
+        Of a place with several positions it is the first. NaN where it is not known.
+        """
+        known, first = np.unique(self.place, return_index=True)
+        at = np.full((int(known[-1]) + 1, 3), np.nan, dtype=np.float32)
+        at[known] = np.column_stack((self.xy[first] / unit_m, 10.0 * self.world[first]))
+        return at
+
 
 def ground_of(pairs: Sequence[Pair]) -> Ground:
     """Positions on a plane for each world, true to about 0.1 % over some kilometres."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -135,6 +136,9 @@ class RetrievalTask(TrainingTask):
         self.missing, self.data_name = data.missing, run.data.name
         self.hash = hash_of(data.folder, train + held)
         self.batches = _batches(run, self._pairs, self.tile_size_m, team)
+        self._ground: Tensor | None = None
+        if unit_m := _least_distance(run, self.tile_size_m):
+            self._ground = torch.from_numpy(self.batches.ground.of_places(unit_m))
         self._dataset = PairDataset(
             self._pairs,
             query_size=network.input_size(view),
@@ -157,7 +161,8 @@ class RetrievalTask(TrainingTask):
         return held_out_loader(self._held, self._network, workers=workers)
 
     def loss(self, pictures: PairPictures, device: Device, seed: int) -> Tensor:
-        return self._network.loss(pair_batch(self._network, pictures, device, seed))
+        batch = pair_batch(self._network, pictures, device, seed, ground=self._ground)
+        return self._network.loss(batch)
 
     def score(self, device: Device, loader: "DataLoader[Any]", report: Report) -> Figures:
         scores = score_held_out(self._network, device, self._held, loader, report)
@@ -221,13 +226,23 @@ class ObjectTask(TrainingTask):
 
 
 def pair_batch(
-    network: RetrievalNetwork, pictures: PairPictures, device: Device, seed: int
+    network: RetrievalNetwork,
+    pictures: PairPictures,
+    device: Device,
+    seed: int,
+    *,
+    ground: Float[Tensor, "p 3"] | None = None,
 ) -> PairBatch:
-    """On the device, preprocessed, and altered as the network's paper does."""
+    """On the device, preprocessed, and altered as the network's paper does.
+
+    Row p of ``ground`` is that of place p.
+    """
+    at = None if ground is None else ground[pictures.place]
     batch = PairBatch(
         network.preprocess(to_images(pictures.query, device.name), network.config.query_view),
         network.preprocess(to_images(pictures.satellite, device.name), "satellite"),
         pictures.place.to(device.name, non_blocking=True),
+        ground=None if at is None else at.to(device.name, non_blocking=True),
     )
     return network.augment(batch, generator=torch.Generator().manual_seed(seed))
 
@@ -262,17 +277,21 @@ def _name(path: Path, folder: Path) -> str:
 
 
 def _batches(run: Train, pairs: Sequence[Pair], tile_size_m: float, team: Team) -> PlaceBatches:
-    near = tile_size_m / 2 if run.min_distance_m is None else run.min_distance_m
     return PlaceBatches(
         pairs,
         batch_size=run.batch_size,
         seed=run.seed,
         neighbour_share=run.neighbour_share if run.negatives == "neighbours" else 0.0,
         neighbour_select=run.neighbour_select,
-        min_distance_m=near,
+        min_distance_m=_least_distance(run, tile_size_m),
         samples_per_place=run.samples_per_place,
         multiple=team.size,
     )
+
+
+def _least_distance(run: Train, tile_size_m: float) -> float:
+    """In metres: nearer places are no negatives of each other."""
+    return tile_size_m / 2 if run.min_distance_m is None else run.min_distance_m
 
 
 def _renumbered(pairs: Sequence[Pair]) -> tuple[Pair, ...]:

@@ -66,6 +66,9 @@ class PairBatch:
     place: Int[Tensor, " b"]
     # The satellite pictures once more, their looks altered, for networks that learn from both.
     satellite_strong: Float[Tensor, "b 3 h2 w2"] | None = None
+    # Where the places lie, in units of the distance below which two of them share ground; NaN or
+    # None where it is not known. Rows of one batch lie apart, those of two need not.
+    ground: Float[Tensor, "b 3"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,7 @@ class Outsiders:
     place: Int[Tensor, " n"]
     filled: Bool[Tensor, " n"]
     weight: float = 1.0  # of a triplet with one of them; a triplet of the batch weighs 1
+    ground: Float[Tensor, "n 3"] | None = None  # as in a ``PairBatch``
 
 
 def soft_margin_triplet(
@@ -92,6 +93,7 @@ def soft_margin_triplet(
     place: Int[Tensor, " b"],
     *,
     alpha: float,
+    ground: Float[Tensor, "b 3"] | None = None,
     satellite_outsiders: Outsiders | None = None,
     query_outsiders: Outsiders | None = None,
 ) -> Float[Tensor, ""]:
@@ -102,8 +104,10 @@ def soft_margin_triplet(
     those of the same ``place``: with all places different there are 2 b (b - 1) triplets. A batch
     of a single place holds no negatives and gives zero. ``satellite_outsiders`` are negatives of
     the queries, ``query_outsiders`` of the satellite pictures; the mean is over their triplets too.
+    Of these, what lies within 1 of an anchor's ``ground`` shows a part of it and is left out.
     """
     query, satellite, place = gathered(query), gathered(satellite), gathered(place)
+    at = None if ground is None else gathered(ground)
     query, satellite = F.normalize(query.float(), dim=-1), F.normalize(satellite.float(), dim=-1)
     distance = _squared_distance(query, satellite)
     match = distance.diagonal()
@@ -118,10 +122,17 @@ def soft_margin_triplet(
             far = _squared_distance(anchors, F.normalize(outsiders.descriptors.float(), dim=-1))
             terms.append(F.softplus(alpha * (match[:, None] - far)))
             counts = outsiders.filled & (place[:, None] != outsiders.place)
+            if at is not None and outsiders.ground is not None:
+                counts &= ~share_ground(at, outsiders.ground)
             weights.append(outsiders.weight * counts.float())
     term, weight = (torch.cat([x.flatten() for x in both]) for both in (terms, weights))
     total = weight.sum()
     return (term * weight).sum() / torch.where(total > 0, total, 1.0)
+
+
+def share_ground(a: Float[Tensor, "n 3"], b: Float[Tensor, "m 3"]) -> Bool[Tensor, "n m"]:
+    """Whether less than 1 lies between them; what is NaN shares none."""
+    return (a[:, None] - b[None]).norm(dim=-1) < 1
 
 
 def _squared_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:

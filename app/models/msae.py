@@ -71,7 +71,7 @@ class MSAEConfig(RetrievalConfig):
     alpha: float = 10.0
     # GMS (table 2): 0 leaves it out. Only satellite descriptors are said to be stored; "both" has
     # a queue of queries for the satellite pictures as well. Entries of any other place count as
-    # negatives: on data whose tiles overlap some of them show the anchor's ground, too.
+    # negatives, but for those that are known to lie so near that they show the anchor's ground.
     queue_length: int = 512
     queues: Literal["satellite", "both"] = "satellite"
     enqueue: Literal["after", "before"] = "after"  # the loss; before: a batch meets its own again
@@ -186,16 +186,18 @@ class HardQueue(nn.Module):
     descriptors: Tensor
     place: Tensor
     filled: Tensor
+    ground: Tensor  # as in a ``PairBatch``
 
     def __init__(self, length: int, width: int) -> None:
         super().__init__()
         self.register_buffer("descriptors", torch.zeros(length, width), persistent=False)
         self.register_buffer("place", torch.zeros(length, dtype=torch.long), persistent=False)
         self.register_buffer("filled", torch.zeros(length, dtype=torch.bool), persistent=False)
+        self.register_buffer("ground", torch.full((length, 3), torch.nan), persistent=False)
 
     def entries(self, weight: float) -> Outsiders:
         """Oldest first, behind rows that are not filled yet."""
-        return Outsiders(self.descriptors, self.place, self.filled, weight)
+        return Outsiders(self.descriptors, self.place, self.filled, weight, self.ground)
 
     @torch.no_grad()
     def push_hardest(
@@ -203,6 +205,7 @@ class HardQueue(nn.Module):
         anchors: Float[Tensor, "b d"],
         others: Float[Tensor, "b d"],
         place: Int[Tensor, " b"],
+        ground: Float[Tensor, "b 3"] | None = None,
     ) -> None:
         """Store of each anchor the nearest of ``others`` that shows another place, if one does."""
         with torch.autocast(
@@ -211,7 +214,8 @@ class HardQueue(nn.Module):
             similar = anchors.float() @ others.float().T
         similar = similar.masked_fill(place[:, None] == place[None], -torch.inf)
         nearest, index = similar.max(dim=1)
-        self.push(others[index], place[index], nearest > -torch.inf)
+        at = None if ground is None else ground[index]
+        self.push(others[index], place[index], nearest > -torch.inf, at)
 
     @torch.no_grad()
     def push(
@@ -219,6 +223,7 @@ class HardQueue(nn.Module):
         descriptors: Float[Tensor, "n d"],
         place: Int[Tensor, " n"],
         valid: Bool[Tensor, " n"],
+        ground: Float[Tensor, "n 3"] | None = None,
     ) -> None:
         """In this order behind what is there; what was stored of their places before goes.
 
@@ -227,12 +232,15 @@ class HardQueue(nn.Module):
         rows = torch.cat((self.descriptors, descriptors.detach().to(self.descriptors)))
         places = torch.cat((self.place, place.to(self.place)))
         filled = torch.cat((self.filled, valid))
+        at = self.ground.new_full((len(place), 3), torch.nan) if ground is None else ground
+        grounds = torch.cat((self.ground, at.to(self.ground)))
         newer = filled.new_ones(len(filled), len(filled)).triu(1)
         superseded = ((places[:, None] == places[None]) & filled[None] & newer).any(dim=1)
         kept = filled & ~superseded
         order = kept.byte().argsort(stable=True)[-len(self.filled) :]
         # New tensors, not written into: the loss may still need the old ones for its slopes.
         self.descriptors, self.place, self.filled = rows[order], places[order], kept[order]
+        self.ground = grounds[order]
 
 
 class MSAE(RetrievalNetwork):
@@ -284,7 +292,7 @@ class MSAE(RetrievalNetwork):
         if not self.training or self.satellite_queue is None:
             return soft_margin_triplet(query, satellite, place, alpha=c.alpha)
         if c.enqueue == "before":
-            self._push(query, satellite, place)
+            self._push(query, satellite, batch)
         weight = c.queue_weight
         started = not c.queue_start or bool(self.losses_taken >= c.queue_start)
         queues = [q if started else None for q in (self.satellite_queue, self.query_queue)]
@@ -294,11 +302,12 @@ class MSAE(RetrievalNetwork):
             satellite,
             place,
             alpha=c.alpha,
+            ground=batch.ground,
             satellite_outsiders=of_satellite,
             query_outsiders=of_query,
         )
         if c.enqueue == "after":
-            self._push(query, satellite, place)
+            self._push(query, satellite, batch)
         self.losses_taken += 1
         return loss
 
@@ -344,13 +353,14 @@ class MSAE(RetrievalNetwork):
         seen = self._from_above(batch.query, c.query_view, turn_deg)
         return self.query_net(seen), self.satellite_net(satellite)
 
-    def _push(self, query: Tensor, satellite: Tensor, place: Tensor) -> None:
+    def _push(self, query: Tensor, satellite: Tensor, batch: PairBatch) -> None:
         query, satellite = gathered(query.detach()), gathered(satellite.detach())
-        place = gathered(place)
+        place = gathered(batch.place)
+        ground = None if batch.ground is None else gathered(batch.ground)
         if self.satellite_queue is not None:
-            self.satellite_queue.push_hardest(query, satellite, place)
+            self.satellite_queue.push_hardest(query, satellite, place, ground)
         if self.query_queue is not None:
-            self.query_queue.push_hardest(satellite, query, place)
+            self.query_queue.push_hardest(satellite, query, place, ground)
 
 
 def _check(config: MSAEConfig) -> None:

@@ -196,3 +196,23 @@ def test_onecycle_is_as_torchs_own():
     told = [learning_rate(run, 10 * n / 1000) for n in range(1001)]
     assert told == pytest.approx(want, abs=6e-3)
     assert math.isclose(max(told), 1.0, abs_tol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("can", "half"),
+    [({"avx512_bf16": True}, torch.bfloat16), ({"avx512_bf16": False}, None), ({}, None)],
+)
+def test_a_processor_halves_precision_only_where_that_is_quick(run, monkeypatch, can, half):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
+    network = made()
+    learner = make_learner(replace(run, amp=True), network, CPU, Team())
+    seen = []
+    hook = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, _, out: (
+            seen.append(out.dtype) if isinstance(module, torch.nn.Conv2d) else None
+        )
+    )
+    with hook:
+        learner.update([partial(network.loss, batch(network))], 0.01)
+    assert set(seen) == {half or torch.float32}
+    assert all(p.dtype == torch.float32 for p in network.parameters())

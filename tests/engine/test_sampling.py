@@ -1,6 +1,7 @@
 """Which pairs share a batch."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,6 +100,19 @@ def test_nearest_on_the_ground_are_the_neighbours_nearest_first(line):
     assert set(table[10][:2]) == {9, 11}
     assert set(table[10][2:]) == {8, 12}
     assert list(table[0]) == [1, 2, 3, 4]
+
+
+def test_ground_by_place_is_in_the_unit_asked_for_and_worlds_lie_apart(line, several):
+    half = [replace(pair, world=str(n >= 12)) for n, pair in enumerate(line)]
+    table = ground_of(half).of_places(50.0)
+    steps = np.linalg.norm(np.diff(table, axis=0), axis=1)
+    assert steps[:11] == pytest.approx(2.0, rel=1e-2)  # 100 m
+    assert steps[12:] == pytest.approx(2.0, rel=1e-2)
+    between = np.linalg.norm(table[:12, None] - table[None, 12:], axis=2)
+    assert between.min() >= 10
+    nowhere = ground_of(several).of_places(50.0)
+    assert nowhere.shape == (5, 3)
+    assert np.isnan(nowhere[:, :2]).all()
 
 
 def test_pairs_without_positions_have_no_neighbours_on_the_ground(several):

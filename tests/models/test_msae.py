@@ -285,6 +285,25 @@ def test_a_triplet_with_an_entry_weighs_what_it_is_told():
     assert float(got) == pytest.approx(want, rel=1e-5)
 
 
+def test_entries_that_share_an_anchors_ground_are_no_negatives_of_it():
+    query, satellite, rows = unit_rows(2), unit_rows(2), unit_rows(4)
+    place, stored = torch.arange(2), torch.tensor([5, 6, 7, 8])
+    ground = torch.tensor([[0.0, 0, 0], [5, 0, 0]])
+    # near the first; just as near but in another world; near the second; somewhere
+    nan = torch.nan
+    lie = torch.tensor([[0.6, 0.7, 0], [0.6, 0.7, 10], [5, -0.9, 0], [nan, nan, nan]])
+    counts = torch.tensor([[False, True, True, True], [True, True, False, True]])
+    inside, n = naive(query, satellite, place, 10)
+    far = 2 - 2 * query @ rows.T
+    match = (2 - 2 * (query * satellite).sum(dim=1))[:, None]
+    outside = F.softplus(10 * (match - far))[counts].sum()
+    entries = Outsiders(rows, stored, torch.ones(4, dtype=torch.bool), ground=lie)
+    got = soft_margin_triplet(
+        query, satellite, place, alpha=10, ground=ground, satellite_outsiders=entries
+    )
+    assert float(got) == pytest.approx(float(inside + outside) / (n + 6), rel=1e-5)
+
+
 def test_outsiders_alone_make_a_loss_where_a_batch_has_one_place():
     query, satellite, rows = unit_rows(2), unit_rows(2), unit_rows(3)
     entries = Outsiders(rows, torch.tensor([5, 6, 4]), torch.ones(3, dtype=torch.bool))
@@ -388,6 +407,22 @@ def test_later_batches_learn_from_what_earlier_ones_stored():
     after.backward()
     assert not net.satellite_queue.descriptors.requires_grad
     assert set(queue_of(net)) <= {0, 1, 2, 3, 10, 11, 12}
+
+
+def test_the_queue_remembers_where_its_places_lie():
+    net = frozen_statistics()
+    first = batch()
+    lie = torch.tensor([[0.0, 0, 0], [3, 0, 0], [6, 0, 0], [9, 0, 0]])
+    net.loss(replace(first, ground=lie))
+    queue = net.satellite_queue
+    kept = queue.place[queue.filled]
+    torch.testing.assert_close(queue.ground[queue.filled], lie[kept])
+    # The next batch lies where the stored places do: none of them is a negative of any.
+    second = batch(places=[10, 11])
+    on_top = torch.zeros(2, 3)
+    queue.ground[queue.filled] = 0.0
+    alone = soft_margin_triplet(*described(net, second), second.place, alpha=10)
+    torch.testing.assert_close(net.loss(replace(second, ground=on_top)), alone)
 
 
 def test_in_evaluation_the_queue_is_neither_used_nor_filled():
