@@ -2,11 +2,11 @@
 
     python -m benchmarks.card_metrics [CHECKPOINT ...] [--keep FOLDER]
 
-A card says "procedural cities 900 and 901 (drone), val pairs, heading unknown (12 turns)": these
-cities are rendered again by their seeds, as difficult and with as many pairs each as those that
-the cards were measured on, and evaluated as the card says. Peers in the same table: chance, and
-what the card claims. Exits with 1 if a figure of a card lies outside the 95 % interval of its new
-measurement.
+A card says "procedural cities 900 and 901 (drone), val pairs, heading unknown (12 turns)", or of
+clicks "procedural cities 900 and 901 (drone objects) val": these cities are rendered again by their
+seeds, as difficult and with as many pairs each as those that the cards were measured on, and
+evaluated as the card says. Peers in the same table: chance, and what the card claims. Exits with 1
+if a figure of a card lies outside the 95 % interval of its new measurement.
 """
 
 import argparse
@@ -22,15 +22,21 @@ from app.engine.evaluation import Headings
 from app.engine.evaluation_run import evaluate
 from app.engine.shelf import Shelf
 from app.engine.world import PhotoView, write_pairs
+from app.engine.world_objects import write_object_pairs
 from app.messages import Evaluate
 from app.paths import shipped_checkpoints
 from app.results import EvaluationResult
 
-PAIRS, DIFFICULTY = 150, 0.6  # of each city that the shipped cards were measured on
-NAMES = {"median_m": "median error"}  # of the card's figures that a result calls otherwise
+PAIRS = 150  # or clicks, of each city that the shipped cards were measured on
+DIFFICULTY, OBJECTS_DIFFICULTY = 0.6, 0.5
+NAMES = {  # of the card's figures that a result calls otherwise
+    "median_m": "median error",
+    "centre error, median m": "centre error on the ground",
+}
 TOLD = re.compile(
-    r"procedural cities (?P<seeds>[\d, and]+) \((?P<view>drone|street)\), val pairs, "
-    r"heading (?P<heading>known|unknown)(?: \((?P<turns>\d+) turns\))?"
+    r"procedural cities (?P<seeds>[\d, and]+) \((?P<view>drone|street)(?:"
+    r"\), val pairs, heading (?P<heading>known|unknown)(?: \((?P<turns>\d+) turns\))?"
+    r"|(?P<objects> objects)\) val, \d+ clicks)"
 )
 
 
@@ -40,6 +46,7 @@ class Said:
 
     seeds: tuple[int, ...]
     view: PhotoView
+    objects: bool  # clicks and boxes; else whole pictures
     headings: Headings
     turns: int | None
 
@@ -53,6 +60,7 @@ def said(words: str) -> Said | None:
     return Said(
         seeds,
         "drone" if match["view"] == "drone" else "street",
+        match["objects"] is not None,
         "known" if match["heading"] == "known" else "unknown",
         int(match["turns"]) if match["turns"] else None,
     )
@@ -62,7 +70,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("checkpoints", nargs="*", type=Path, help="(the shipped ones)")
     parser.add_argument("--pairs", type=int, default=PAIRS, help="of each city (150)")
-    parser.add_argument("--difficulty", type=float, default=DIFFICULTY, help="of the cities (0.6)")
+    parser.add_argument(
+        "--difficulty",
+        type=float,
+        help=f"of the cities ({DIFFICULTY}; clicks: {OBJECTS_DIFFICULTY})",
+    )
     parser.add_argument("--keep", type=Path, help="folder for cities and descriptors (thrown away)")
     args = parser.parse_args()
     wrong = 0
@@ -85,24 +97,38 @@ def main() -> int:
 
 
 def _measured(path: Path, asked: Said, folder: Path, args: argparse.Namespace) -> EvaluationResult:
-    seeds = "-".join(map(str, asked.seeds))
-    data = folder / f"{asked.view}-{seeds}-{args.pairs}-{args.difficulty}"
-    write_pairs(
-        data,
-        view=asked.view,
-        seeds=asked.seeds,
-        pairs_per_world=args.pairs,
-        split="val",
-        difficulty=args.difficulty,
-    )
-    request = Evaluate(
-        path,
-        data,
-        folder / f"{path.stem}-{asked.headings}",
-        tests=(f"{asked.view} to satellite",),
-        headings=asked.headings,
-        turns=asked.turns,
-    )
+    usual = OBJECTS_DIFFICULTY if asked.objects else DIFFICULTY
+    difficulty = usual if args.difficulty is None else args.difficulty
+    what = f"{asked.view}{'-objects' if asked.objects else ''}"
+    data = folder / "-".join(map(str, (what, *asked.seeds, args.pairs, difficulty)))
+    done = folder / f"{path.stem}-{asked.headings}"
+    if asked.objects:
+        write_object_pairs(
+            data,
+            view=asked.view,
+            seeds=asked.seeds,
+            objects_per_world=args.pairs,
+            split="val",
+            difficulty=difficulty,
+        )
+        request = Evaluate(path, data, done, tests=("val",))
+    else:
+        write_pairs(
+            data,
+            view=asked.view,
+            seeds=asked.seeds,
+            pairs_per_world=args.pairs,
+            split="val",
+            difficulty=difficulty,
+        )
+        request = Evaluate(
+            path,
+            data,
+            done,
+            tests=(f"{asked.view} to satellite",),
+            headings=asked.headings,
+            turns=asked.turns,
+        )
     return evaluate(request, Shelf()).results[0]
 
 
