@@ -27,20 +27,20 @@ from app.ui.pictures import Ask, Pictures
 from app.ui.session import ExplainState, LocateSession, QueryState
 from app.ui.theme import GAP, icon
 
+TITLE_SHARE = 8  # tenths of a head's room that the title may take from the note, if it needs them
+
 
 class PicturePane(QFrame):
     """A titled picture with its zoom buttons; fetches what it is told to show."""
 
-    def __init__(self, name: str, pictures: Pictures, *, title_share: int) -> None:
-        """``title_share``: tenths of the head that the title may take from the note."""
+    def __init__(self, name: str, pictures: Pictures) -> None:
         super().__init__()
-        self._title_share = title_share
         self._pictures = pictures
         self._picture: Ask | None = None
         self._map: Ask | None = None
         self._scale: Scale | None = None
         self.view = ImageView(name)
-        self.title = ElidedLabel(name)
+        self.title = ElidedLabel(name, as_wide_as_text=True)
         self.note = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
         self.note.setProperty("small", True)
         self.percent = QLabel()
@@ -51,7 +51,6 @@ class PicturePane(QFrame):
         font = self.title.font()
         font.setBold(True)
         self.title.setFont(font)
-        self.title.setMinimumWidth(self.title.fontMetrics().horizontalAdvance("Rank 200"))
         column = QVBoxLayout(self)
         column.setContentsMargins(1, 1, 1, 1)
         column.setSpacing(0)
@@ -66,8 +65,8 @@ class PicturePane(QFrame):
         row = QHBoxLayout(head)
         row.setContentsMargins(GAP, 2, 2, 2)
         row.setSpacing(GAP)
-        row.addWidget(self.title, self._title_share)
-        row.addWidget(self.note, 10 - self._title_share)
+        row.addWidget(self.title, TITLE_SHARE)
+        row.addWidget(self.note, 10 - TITLE_SHARE)
         row.addWidget(self.percent)
         for picture, words, act in (
             ("fit", "Fit to window (Ctrl+F)", self.view.fit),
@@ -148,8 +147,8 @@ class CompareView(QWidget):
         self._state: ExplainState | None = None  # of whatever is shown
         self._of_tile: ExplainState | None = None
         self._of_object: ExplainState | None = None
-        self.query = PicturePane("Query", pictures, title_share=6)
-        self.tile = PicturePane("Tile", pictures, title_share=4)
+        self.query = PicturePane("Query", pictures)
+        self.tile = PicturePane("Tile", pictures)
         split = QSplitter()
         split.setChildrenCollapsible(False)
         split.addWidget(self.query)

@@ -14,17 +14,24 @@ class ElidedLabel(QLabel):
         parent: QWidget | None = None,
         *,
         mode: Qt.TextElideMode = Qt.TextElideMode.ElideMiddle,
+        as_wide_as_text: bool = False,
     ) -> None:
+        """``as_wide_as_text``: room that the text does not need is left to others."""
         super().__init__(parent)
-        self._mode = mode
+        self._mode, self._as_wide_as_text = mode, as_wide_as_text
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.setText(text)
 
     def setText(self, text: str) -> None:
         super().setText(text)
+        self._limit()
         self.setAccessibleName(text)
         self.setToolTip(text)
+
+    def _limit(self) -> None:
+        if self._as_wide_as_text:
+            self.setMaximumWidth(self.sizeHint().width())
 
     def minimumSizeHint(self) -> QSize:
         return QSize(self.fontMetrics().averageCharWidth() * 4, super().minimumSizeHint().height())
@@ -42,5 +49,10 @@ class ElidedLabel(QLabel):
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self.update()
+        match event.type():
+            case QEvent.Type.PaletteChange:
+                self.update()
+            case QEvent.Type.FontChange:
+                self._limit()
+            case _:
+                pass

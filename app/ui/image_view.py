@@ -297,12 +297,12 @@ class ImageView(QWidget):
                 painter.setOpacity(self._opacity)
                 painter.drawImage(frame, self._overlay)
                 painter.setOpacity(1)
-            if self._layer is not None:
-                self._layer.paint(painter)
             if self._scale is not None:
                 self._draw_scale(painter, self._scale)
             if self._compass is not None:
                 self._draw_compass(painter, self._compass, frame)
+            if self._layer is not None:  # what can be taken by the hand lies above the rest
+                self._layer.paint(painter)
         elif self._message:
             room = self.rect().adjusted(2 * GAP, GAP, -2 * GAP, -GAP)
             painter.setPen(QColor(colours(self.palette()).subtle))

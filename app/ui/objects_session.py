@@ -388,9 +388,17 @@ class ObjectsSession(QObject):
         ordered = sorted((p for p in pins if p.fix is None), key=lambda p: p.number == chosen)
         asked = [] if photo is None else [self._question(photo, pin) for pin in ordered]
         self._questions.want(question for question in asked if question is not None)
+        if photo is not None:
+            self._remember(photo)
         self.changed.emit()
         self.selected.emit()
         self._maps.want(self._maps_wanted())
+
+    def _remember(self, photo: Path) -> None:
+        """What is known of the photo that is looked at, for when it is no more."""
+        for marker in self.markers:
+            if marker.answer is not None:
+                self._latest[photo, marker.pin.number] = marker.answer
 
     @Slot(object)
     def _on_answered(self, question: Question) -> None:

@@ -252,6 +252,18 @@ def test_the_objects_of_all_photos_are_exported(qtbot, objects, engine, rooms, s
         engine.tell(engine.job(Export), Exported(Path("o.kml"), 6))
 
 
+def test_an_object_that_came_back_by_undo_is_exported_too(objects, engine, rooms, scene):
+    for x in (100.0, 200.0):
+        objects.place((x, 100.0))
+    answer_objects(scene, engine)
+    objects.delete(1)
+    objects.undo()
+    rooms.session.select(OTHER)
+    objects.export(Path("/tmp/o.kml"))
+    (answer,) = engine.sent[-1].objects
+    assert {found.click[0] for found in answer.objects} == {100.0, 200.0}
+
+
 def test_a_removed_photo_forgets_its_objects(objects, engine, rooms, scene):
     objects.place((1000.0, 900.0))
     answer_objects(scene, engine)
