@@ -201,7 +201,7 @@ RECIPES = (
     Recipe(
         "lpn-university",
         "LPN on University-1652",
-        "LPN, section IV-B: 120 epochs, x0.1 after 80, trunk at a tenth of 0.01",
+        "LPN's train.py: 120 epochs, x0.1 after 80, trunk at a tenth of 0.01",
         ("university",),
         {**_FSRA, "network": "lpn", "trunk_lr_factor": 0.1, "milestones": (80.0,)}
         | {"batch_size": 8, "samples_per_place": 1},
@@ -290,7 +290,7 @@ RECIPES = (
     Recipe(
         "transgeo",
         "TransGeo, stage 1, on CVUSA or CVACT",
-        "TransGeo's README: ASAM with rho 2.5, decay 0.03",
+        "TransGeo's run_CVUSA.sh: 100 epochs, ASAM with rho 2.5, decay 0.03",
         ("cvusa", "cvact"),
         _TRANSGEO,
     ),
