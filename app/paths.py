@@ -52,6 +52,11 @@ def evaluations() -> Path:
     return data_dir() / "evaluations"
 
 
+def objects_dir() -> Path:
+    """What was clicked in photos: a file a photo (see app.ui.object_memory)."""
+    return data_dir() / "objects"
+
+
 def cache_dir() -> Path:
     """Previews and heatmaps: may be emptied at any time."""
     return _user("cache")

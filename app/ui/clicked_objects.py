@@ -87,6 +87,10 @@ class Marker:
         return None if self.answer is None or box is None else self.answer.references[box.reference]
 
 
+def is_inside(click: Point, width: float, height: float) -> bool:
+    return 0 <= click[0] <= width and 0 <= click[1] <= height
+
+
 def fixed_box(fix: Fix) -> FoundBox:
     """A corrected box on the ground. No network answers for it: it has no error bound."""
     left, top, right, bottom = fix.box

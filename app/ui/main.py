@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
 
 from app.card import read_card
 from app.errors import UserError
-from app.paths import config_dir, shipped_checkpoints
+from app.paths import config_dir, objects_dir, shipped_checkpoints
 from app.settings import Settings, load_settings
 from app.ui.announcements import settings_notice
 from app.ui.building import BuildSession
@@ -23,6 +23,7 @@ from app.ui.jobs import Jobs
 from app.ui.library import Library
 from app.ui.map_view import MapView, prepare_web_engine
 from app.ui.notices import Notice
+from app.ui.object_memory import ObjectMemory
 from app.ui.objects_session import ObjectsSession
 from app.ui.preferences import Preferences
 from app.ui.session import LocateSession
@@ -103,12 +104,13 @@ def make_rooms(link: EngineLink, settings: Settings) -> Rooms:
         training=TrainingSession(link),
         evaluations=EvaluationSession(link),
         thumbnails=Thumbnails(link),
-        objects=ObjectsSession(link, session, library),
+        objects=ObjectsSession(link, session, library, ObjectMemory(objects_dir)),
     )
 
 
 def close_rooms(rooms: Rooms) -> None:
     """Ends their threads, once the window has ended its own."""
+    rooms.objects.close()
     rooms.library.close()
     rooms.training.close()
     rooms.evaluations.close()

@@ -5,6 +5,7 @@ Answers are kept, so that undoing a step, or going back to a candidate, shows th
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal, Slot
 
@@ -18,7 +19,7 @@ from app.messages import (
     Progress,
     QueryRead,
 )
-from app.ui.clicked_objects import Question
+from app.ui.clicked_objects import Marker, Question
 from app.ui.session import Engine, ExplainState
 
 IN_FLIGHT = 2  # one at work and one behind it
@@ -120,3 +121,12 @@ class ObjectMaps(QObject):
             case _:
                 self._wanted = None
                 self.explained.emit(None)
+
+
+def maps_of(photo: Path, marker: Marker) -> ExplainObject | None:
+    """The question of what was looked at for a found object; None while it is not found."""
+    reference, answer = marker.reference, marker.answer
+    if reference is None or answer is None:
+        return None
+    where = answer.gallery, answer.checkpoint, reference.tile
+    return ExplainObject(photo, marker.pin.click, *where, (reference.x, reference.y))

@@ -17,15 +17,16 @@ from app.messages import (
     ExplainObject,
     ObjectsFound,
     Problem,
-    QueryRead,
     Warm,
 )
 from app.object_messages import Point
-from app.ui.clicked_objects import Box, Fix, Marker, Pin, Question
+from app.ui.clicked_objects import Box, Fix, Marker, Pin, Question, is_inside
 from app.ui.library import Library
 from app.ui.object_edits import Edit
 from app.ui.object_files import ObjectFiles
-from app.ui.object_questions import ObjectMaps, ObjectQuestions
+from app.ui.object_memory import ObjectMemory
+from app.ui.object_questions import ObjectMaps, ObjectQuestions, maps_of
+from app.ui.object_record import Record, record_of
 from app.ui.session import Engine, LocateSession
 
 Pins = tuple[Pin, ...]
@@ -51,10 +52,13 @@ class ObjectsSession(QObject):
         engine: Engine,
         session: LocateSession,
         library: Library,
+        memory: ObjectMemory | None = None,
         parent: QObject | None = None,
     ) -> None:
+        """``memory`` None: objects are gone when the window is."""
         super().__init__(parent)
         self._engine, self._session, self._library = engine, session, library
+        self._memory = memory
         self.is_on = False
         self.looks_wider = False  # around the best candidates, not only the selected one
         self.shows_alternatives = False  # the other boxes of the selected object too
@@ -79,6 +83,10 @@ class ObjectsSession(QObject):
         library.changed.connect(self._refresh)
         library.chosen.connect(self._on_finder)
         library.finder_chosen.connect(self._on_finder)
+        if memory is not None:
+            session.added.connect(memory.recall)
+            memory.recalled.connect(self._on_recalled)
+            memory.failed.connect(self.failed)
 
     # --- what there is ---
 
@@ -174,13 +182,14 @@ class ObjectsSession(QObject):
     def place(self, click: Point) -> None:
         """A new object where the photo was clicked, in pixels of its file."""
         photo, state = self.photo, self._session.current
-        if photo is None or state is None or state.read is None:
+        waits = self._memory is not None and photo is not None and self._memory.is_reading(photo)
+        if photo is None or state is None or state.read is None or waits:
             self.noted.emit("The photo is still being read.")
             return
         if why := self.why_not:
             self.noted.emit(why)
             return
-        if not _inside(click, state.read):
+        if not is_inside(click, state.read.width, state.read.height):
             self.noted.emit("That click is beside the photo: click an object in it.")
             return
         pins = self._pins_of(photo)
@@ -266,6 +275,10 @@ class ObjectsSession(QObject):
             now = self.current
             at = numbers.index(now.pin.number) + by if now is not None else 0
             self.select(numbers[at % len(numbers)])
+
+    def close(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
 
     def undo(self) -> None:
         self.undo_group.undo()
@@ -374,7 +387,7 @@ class ObjectsSession(QObject):
 
     @Slot()
     def _forget_all(self) -> None:
-        for photo in tuple(self._stacks):
+        for photo in {*self._stacks, *self._pins}:
             self._forget(photo)
 
     # --- asking and hearing ---
@@ -399,6 +412,19 @@ class ObjectsSession(QObject):
         for marker in self.markers:
             if marker.answer is not None:
                 self._latest[photo, marker.pin.number] = marker.answer
+        self._keep(photo)
+
+    def _keep(self, photo: Path) -> None:
+        if self._memory is not None and photo in self._pins:
+            self._memory.keep(photo, record_of(photo, self._pins[photo], self._latest))
+
+    @Slot(object, object)
+    def _on_recalled(self, photo: Path, record: Record) -> None:
+        """As it was left; steps of then cannot be undone."""
+        if record.pins and photo in self._session.paths:
+            self._pins[photo] = record.pins
+            self._latest.update({(photo, number): answer for number, answer in record.answers})
+            self._refresh()
 
     @Slot(object)
     def _on_answered(self, question: Question) -> None:
@@ -407,18 +433,13 @@ class ObjectsSession(QObject):
             for pin in self._pins_of(question.photo):
                 if pin.click == question.click:
                     self._latest[question.photo, pin.number] = answer
+            self._keep(question.photo)
         self._refresh()
 
     def _maps_wanted(self) -> ExplainObject | None:
         """Of the selected object, once it is found."""
         marker, photo = self.current, self.photo
-        if marker is None or photo is None or marker.answer is None:
-            return None
-        reference, answer = marker.reference, marker.answer
-        if reference is None:
-            return None
-        where = answer.gallery, answer.checkpoint, reference.tile
-        return ExplainObject(photo, marker.pin.click, *where, (reference.x, reference.y))
+        return None if marker is None or photo is None else maps_of(photo, marker)
 
     @Slot(object, object)
     def _on_added(self, photo: Path, pin: Pin) -> None:
@@ -427,7 +448,3 @@ class ObjectsSession(QObject):
             marked = replace(pin, fix=replace(pin.fix, added=True))
             self._pins[photo] = tuple(marked if p == pin else p for p in self._pins_of(photo))
             self._refresh()
-
-
-def _inside(click: Point, read: QueryRead) -> bool:
-    return 0 <= click[0] <= read.width and 0 <= click[1] <= read.height
