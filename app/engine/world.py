@@ -132,11 +132,13 @@ class Pair:
 def fly(
     world: World, rng: np.random.Generator, *, footprint_m: float, size_px: int = 320,
     width_px: int | None = None, pitch_deg: float | None = None,
+    at: tuple[float, float] | None = None,
 ) -> Taken:  # fmt: skip
-    """A drone photo of ``footprint_m`` across the middle, of a random place and heading."""
+    """A drone photo of ``footprint_m`` across the middle, of a random heading; of a random place
+    unless it is to be ``at`` one (x, y)."""
     day = world.photos[rng.integers(len(world.photos))]
     edge = min(EDGE_M, world.size_m * 0.2)
-    x, y = rng.uniform(edge, world.size_m - edge, 2)
+    x, y = rng.uniform(edge, world.size_m - edge, 2) if at is None else at
     heading, fov = float(rng.uniform(0, 360)), float(rng.uniform(45, 74))
     if pitch_deg is None:
         pitch_deg = rng.uniform(-90, -86) if rng.random() < 0.45 else rng.uniform(-86, -50)
