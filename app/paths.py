@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 APP = "skyfix"
+DEMO_NETWORK = {"drone": "sample4geo", "street": "sample4geo"}  # that locates each demo case
 
 
 def resources() -> Path:
@@ -69,6 +70,11 @@ def log_dir() -> Path:
 def demo() -> Path:
     """The demo case: photos, truth.csv, the city's imagery and its galleries."""
     return resources() / "demo"
+
+
+def demo_checkpoint(kind: str) -> Path:
+    """Which of the shipped checkpoints locates a demo case's photos: of "drone" or "street"."""
+    return resources() / "checkpoints" / f"{DEMO_NETWORK[kind]}-{kind}.safetensors"
 
 
 def shipped_checkpoints() -> tuple[Path, ...]:

@@ -1,6 +1,7 @@
 """Measure the shipped checkpoints again on what their cards name, and print both figures.
 
     python -m benchmarks.card_metrics [CHECKPOINT ...] [--keep FOLDER]
+    python -m benchmarks.card_metrics --table       # only what the cards say, for README
 
 A card says "procedural cities 900 and 901 (drone), val pairs, heading unknown (12 turns)", or of
 clicks "procedural cities 900 and 901 (drone objects) val": these cities are rendered again by their
@@ -13,11 +14,12 @@ import argparse
 import re
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.card import Metric, read_card
+from app.card import Metric, Task, read_card
 from app.engine.evaluation import Headings
 from app.engine.evaluation_run import evaluate
 from app.engine.shelf import Shelf
@@ -32,6 +34,16 @@ DIFFICULTY, OBJECTS_DIFFICULTY = 0.6, 0.5
 NAMES = {  # of the card's figures that a result calls otherwise
     "median_m": "median error",
     "centre error, median m": "centre error on the ground",
+}
+COLUMNS: Mapping[Task, tuple[tuple[str, ...], tuple[str, ...]]] = {  # figures, what heads them
+    "retrieval": (
+        ("R@1", "R@5", "R@10", "median_m"),
+        ("R@1", "R@5", "R@10", "median error"),
+    ),
+    "object": (
+        ("accu@0.25", "accu@0.5", "mean IoU", "centre error, median m"),
+        ("accu@0.25", "accu@0.5", "mean IoU", "centre error"),
+    ),
 }
 TOLD = re.compile(
     r"procedural cities (?P<seeds>[\d, and]+) \((?P<view>drone|street)(?:"
@@ -76,7 +88,11 @@ def main() -> int:
         help=f"of the cities ({DIFFICULTY}; clicks: {OBJECTS_DIFFICULTY})",
     )
     parser.add_argument("--keep", type=Path, help="folder for cities and descriptors (thrown away)")
+    parser.add_argument("--table", action="store_true", help="only print what the cards say")
     args = parser.parse_args()
+    if args.table:
+        print(table(args.checkpoints or shipped_checkpoints()))
+        return 0
     wrong = 0
     scratch = nullcontext(str(args.keep)) if args.keep else tempfile.TemporaryDirectory()
     with scratch as name:
@@ -94,6 +110,30 @@ def main() -> int:
                 print(f"{card.title}: {words}", flush=True)
                 wrong += _compare(metrics, _measured(path, asked, folder, args))
     return 1 if wrong else 0
+
+
+def table(checkpoints: Sequence[Path]) -> str:
+    """Markdown: what the cards say, those for photos first."""
+    lines = []
+    for task, (names, heads) in COLUMNS.items():
+        lines += [f"| {' | '.join(('Checkpoint', 'MB', *heads))} |", "| --- |" + " ---: |" * 5]
+        for path in checkpoints:
+            card = read_card(path)
+            if card.task == task:
+                by_name = {metric.name: metric.value for metric in card.metrics}
+                cells = [_cell(name, by_name.get(name)) for name in names]
+                size = f"{path.stat().st_size / 1e6:.1f}"
+                lines.append(f"| {' | '.join((card.title, size, *cells))} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    if name in ("median_m", "centre error, median m"):
+        return f"{value:.0f} m"
+    return f"{value:.3f}" if name == "mean IoU" else f"{value:.1%}"
 
 
 def _measured(path: Path, asked: Said, folder: Path, args: argparse.Namespace) -> EvaluationResult:

@@ -20,7 +20,7 @@ from app.engine.gallery_build import build_gallery
 from app.engine.importers import imagenet_lite0_checkpoint
 from app.engine.world_files import write_world
 from app.messages import BuildGallery
-from app.paths import demo, resources
+from app.paths import demo, demo_checkpoint
 
 
 def main() -> int:
@@ -39,9 +39,7 @@ def main() -> int:
             panoramas=args.photos,
         )
         for view in ("drone", "street"):
-            shipped = load_checkpoint(
-                resources() / "checkpoints" / f"sample4geo-{view}.safetensors"
-            )
+            shipped = load_checkpoint(demo_checkpoint(view))
             _tell(_measured(shipped, demo() / "galleries" / view, city / view))
             weights = Path(scratch) / f"imagenet-{view}.safetensors"
             imagenet_lite0_checkpoint(weights, query_view="drone" if view == "drone" else "street")

@@ -1,9 +1,9 @@
 """Make ``resources/demo`` anew: the demo city's imagery, its photos, a gallery for each view.
 
-    python -m app.engine.demo_case DRONE.safetensors STREET.safetensors
+    python -m app.engine.demo_case [--galleries-only]
 
-The city's seed is one that no training saw (training: 1000 and up; held out: 900 to 999). Both
-checkpoints are copied to ``resources/checkpoints`` first; a gallery belongs to one checkpoint.
+The city's seed is one that no training saw (training: 1000 and up; held out: 900 to 999). Galleries
+are described by ``paths.demo_checkpoint``: a gallery belongs to one checkpoint.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from app.engine.checkpoints import load_checkpoint
 from app.engine.gallery_build import build_gallery
 from app.engine.world_files import write_world
 from app.messages import BuildGallery
-from app.paths import demo, resources
+from app.paths import DEMO_NETWORK, demo, demo_checkpoint
 
 SEED = 42
 SIZE_M, GSD_M, DIFFICULTY = 1000.0, 0.4, 0.5
@@ -28,28 +28,21 @@ LICENCE = "Procedural city, made by Skyfix"
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("drone", type=Path)
-    parser.add_argument("street", type=Path)
+    parser.add_argument("--galleries-only", action="store_true", help="keep imagery and photos")
     args = parser.parse_args()
-    checkpoints = resources() / "checkpoints"
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    shipped = {}
-    for view in ("drone", "street"):
-        shipped[view] = checkpoints / f"sample4geo-{view}.safetensors"
-        source: Path = getattr(args, view)
-        if source.resolve() != shipped[view].resolve():
-            shutil.copyfile(source, shipped[view])
-    with tempfile.TemporaryDirectory() as scratch:
-        _copy_city(Path(scratch) / "city")
-    for view, checkpoint in shipped.items():
-        shutil.rmtree(demo() / "galleries" / view, ignore_errors=True)
+    if not args.galleries_only:
+        with tempfile.TemporaryDirectory() as scratch:
+            _copy_city(Path(scratch) / "city")
+    for kind in DEMO_NETWORK:
+        shutil.rmtree(demo() / "galleries" / kind, ignore_errors=True)
+        checkpoint = demo_checkpoint(kind)
         request = BuildGallery(
             demo() / "galleries" / "city.tif",
             checkpoint,
-            demo() / "galleries" / view,
+            demo() / "galleries" / kind,
             overlap=OVERLAP,
             licence=LICENCE,
-            name=f"Demo city ({view})",
+            name=f"Demo city ({kind})",
         )
         build_gallery(request, load_checkpoint(checkpoint))
     return 0
