@@ -15,6 +15,7 @@ from app.cli_parser import make_parser
 from app.manifest import read_manifest
 from app.messages import (
     BuildGallery,
+    DeviceChanged,
     Doctor,
     EpochDone,
     ImportCheckpoint,
@@ -22,8 +23,10 @@ from app.messages import (
     Locate,
     Location,
     Progress,
+    Report,
     Running,
     UserError,
+    ignore,
 )
 
 if TYPE_CHECKING:
@@ -75,6 +78,7 @@ def _locate(args: argparse.Namespace) -> int:
         )
         try:
             with _progress() as report:
+                shelf.sharing.tell = report
                 answers.append(locate(request, shelf, report))
         except UserError as error:  # the other photos still run
             failed = True
@@ -103,8 +107,8 @@ def _gallery_build(args: argparse.Namespace) -> int:
         licence=args.licence,
         name=args.name,
     )
-    checkpoint = _shelf(args).checkpoint(args.checkpoint)
     with _progress() as report:
+        checkpoint = _shelf(args, report).checkpoint(args.checkpoint)
         built = build_gallery(request, checkpoint, report)
     manifest = built.manifest
     _tell_skipped(built.skipped, total=manifest.skipped)
@@ -242,10 +246,10 @@ def _checkpoint_import(args: argparse.Namespace) -> int:
 # --- how it is told -----------------------------------------------------------
 
 
-def _shelf(args: argparse.Namespace) -> "Shelf":
+def _shelf(args: argparse.Namespace, tell: Report = ignore) -> "Shelf":
     from app.engine.shelf import Shelf
 
-    return Shelf(device=args.device, execution=args.backend)
+    return Shelf(device=args.device, execution=args.backend, tell=tell)
 
 
 def _tell_skipped(lines: Sequence[str], *, total: int = 0, most: int = 10) -> None:
@@ -280,6 +284,9 @@ def _progress() -> Iterator[Callable[[Running], None]]:
                     file=sys.stderr,
                     flush=True,
                 )
+            case DeviceChanged():
+                clear = "\r\033[K" if live else ""
+                print(f"{clear}on {body.device} now: {body.reason}", file=sys.stderr, flush=True)
             case _:
                 pass
 

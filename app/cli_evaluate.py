@@ -114,7 +114,8 @@ def evaluate(progress: Telling, args: argparse.Namespace) -> int:
     from app.engine.shelf import Shelf
 
     with progress() as report:
-        done = measure(_request(args), Shelf(device=args.device, execution=args.backend), report)
+        shelf = Shelf(device=args.device, execution=args.backend, tell=report)
+        done = measure(_request(args), shelf, report)
     _tell(done, args)
     return 0
 
@@ -124,9 +125,8 @@ def describe(progress: Telling, args: argparse.Namespace) -> int:
     from app.engine.shelf import Shelf
 
     with progress() as report:
-        folders = describe(
-            _request(args), Shelf(device=args.device, execution=args.backend), report
-        )
+        shelf = Shelf(device=args.device, execution=args.backend, tell=report)
+        folders = describe(_request(args), shelf, report)
     print(*folders, sep="\n")
     return 0
 
@@ -218,10 +218,10 @@ def _evaluate_photos(progress: Telling, args: argparse.Namespace) -> int:
             "skyfix evaluate needs data",
             "Name --data or --pairs, or --gallery together with --photos.",
         )
-    shelf = Shelf(device=args.device, execution=args.backend)
-    checkpoint = shelf.checkpoint(args.checkpoint)
     heading: Literal["known", "unknown"] = args.heading or "unknown"
     with progress() as report:
+        shelf = Shelf(device=args.device, execution=args.backend, tell=report)
+        checkpoint = shelf.checkpoint(args.checkpoint)
         if args.pairs:
             measured = evaluate_pairs(
                 checkpoint, args.pairs, args.split, headings=heading, turns=args.turns,

@@ -84,13 +84,14 @@ def add_calibrate(acts: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def calibrate_command(telling: Telling, args: argparse.Namespace) -> int:
     """Figures of other data on the card stay; those of the same name are replaced."""
-    from app.engine.checkpoints import load_object_checkpoint, rewrite_card
+    from app.engine.checkpoints import rewrite_card
     from app.engine.datasets.clicks import read_click_pairs
     from app.engine.object_calibration import measure_objects
+    from app.engine.shelf import Shelf
 
-    checkpoint = load_object_checkpoint(args.checkpoint, device=args.device)
-    pairs = read_click_pairs(args.objects, args.split, view=checkpoint.card.query_view)
     with telling() as report:
+        checkpoint = Shelf(device=args.device, tell=report).object_checkpoint(args.checkpoint)
+        pairs = read_click_pairs(args.objects, args.split, view=checkpoint.card.query_view)
         measured = measure_objects(
             checkpoint, pairs, data=f"{args.objects.resolve().name} {args.split}", report=report
         )
@@ -117,6 +118,7 @@ def object_command(telling: Telling, args: argparse.Namespace) -> int:
     for one in asked:
         try:
             with telling() as report:
+                shelf.sharing.tell = report
                 answers.append(_answer(args, one, shelf, locations, report))
         except UserError as error:
             print(f"skyfix: {error}\n  {error.hint}", file=sys.stderr)

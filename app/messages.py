@@ -161,6 +161,13 @@ class ImportCheckpoint:
     title: str = ""  # none given: project and data set
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimDevices:
+    """These accelerators, and no others, are used by trainings now: the engine leaves them."""
+
+    names: tuple[str, ...]  # "cuda:0"; of another process, so no more than a name
+
+
 Request = (
     Warm
     | OpenGallery
@@ -182,6 +189,7 @@ Request = (
     | Shrink
     | Doctor
     | ImportCheckpoint
+    | ClaimDevices
 )
 
 
@@ -366,7 +374,21 @@ class Cancelled:
     pass
 
 
-Running = Progress | EpochDone | QueryRead
+@dataclass(frozen=True, slots=True)
+class DeviceChanged:
+    """Networks compute elsewhere from now on. Told of the engine itself, under NO_JOB."""
+
+    device: str  # "cpu", "cuda:0"
+    reason: str  # "a training uses cuda:0"; of an accelerator, its name
+    checkpoints: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesClaimed:
+    names: tuple[str, ...]  # those that the engine leaves alone now
+
+
+Running = Progress | EpochDone | QueryRead | DeviceChanged
 Answer = (
     Location
     | Explanation
@@ -386,6 +408,7 @@ Answer = (
     | Shrunk
     | Diagnosis
     | CheckpointImported
+    | DevicesClaimed
 )
 Outcome = Answer | Problem | Cancelled
 Body = Running | Outcome
@@ -396,6 +419,8 @@ class Event:
     job: int
     body: Body
 
+
+NO_JOB = 0  # the number of events that belong to no request
 
 Report = Callable[[Running], None]
 

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
-from app.cli import run_command
+from app.cli import _progress, run_command
+from app.messages import DeviceChanged
 from app.paths import demo
 from app.ui.demo_cases import demo_case
 
@@ -57,3 +59,9 @@ def test_a_truth_table_gives_recall(capsys):
     metrics = {m["name"]: m["value"] for m in json.loads(capsys.readouterr().out)}
     assert metrics["R@1"] > 0.2  # chance is 0.002
     assert metrics["R@1"] <= metrics["R@5"] <= metrics["R@10"]
+
+
+def test_a_change_of_device_is_printed_where_it_happens(capsys):
+    with _progress() as report:
+        report(DeviceChanged("cpu", "the memory of cuda:0 is full", (Path("c"),)))
+    assert capsys.readouterr().err == "on cpu now: the memory of cuda:0 is full\n"

@@ -17,6 +17,11 @@ from torch import Tensor
 from app import paths
 from app.card import CARD_KEY, Card, View, card_from_json, card_to_json, identity_of, read_card
 from app.engine.backends import Backend, Backends, describing
+from app.engine.devices import Device as Device
+from app.engine.devices import choose_device as choose_device
+from app.engine.devices import give_back, is_out_of_memory
+from app.engine.sharing import Sharing, Tenant
+from app.engine.sharing import to_device as to_device
 from app.engine.writing import write_whole as write_whole
 from app.errors import UserError
 from app.messages import Progress, Report, ignore
@@ -24,24 +29,12 @@ from app.models.base import Network, RetrievalNetwork
 from app.models.build import create, create_object
 from app.models.object_base import ObjectNetwork
 
-MIN_CUDA_BYTES = 1 << 30  # below this much free memory "auto" takes the CPU
 
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    name: str  # "cpu", "cuda:0"
-    reason: str  # why this one, for the status bar and the log
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Checkpoint:
+@dataclass(slots=True, eq=False)
+class Checkpoint(Tenant):
     """A trained network, ready to describe pictures."""
 
-    path: Path
-    sha256: str  # of what decides its descriptors, see card.identity_of
-    card: Card
-    network: RetrievalNetwork  # in eval mode, on ``device``, channels last
-    device: Device
+    network: RetrievalNetwork
     backends: Backends = field(default_factory=lambda: Backends("cpu", "eager"))
 
     @property
@@ -54,6 +47,11 @@ class Checkpoint:
         """Who describes this view; chosen now if it was not yet, which may take a minute."""
         return self.backends.of(describing(self.network, view))
 
+    def move(self, device: Device) -> None:
+        """As a Tenant; what was made for the former device is left to it."""
+        super(Checkpoint, self).move(device)  # by name: slots make a class of their own
+        self.backends = Backends(device.name, "eager")
+
     def describe(
         self,
         pictures: UInt8[np.ndarray, "n h w 3"],
@@ -64,23 +62,30 @@ class Checkpoint:
     ) -> Float32[np.ndarray, "n d"]:
         """Unit descriptors of RGB pictures, one row a picture; they are resized if need be.
 
-        A batch that does not fit into the GPU's memory is halved and tried again.
+        Where the GPU's memory does not suffice, what others hold there is freed, then the batch
+        is halved; what does not fit one by one is described by the CPU.
         """
         rows: list[Float32[np.ndarray, "b d"]] = []
         done = 0
         if len(pictures) and not self.backends.is_ready(describing(self.network, view)):
             report(Progress(0, len(pictures), "choosing how to compute this checkpoint"))
+        wanted, eased = batch, self.device.name == "cpu"
         while done < len(pictures):
             try:
                 rows.append(self._describe_batch(pictures[done : done + batch], view))
-            except torch.OutOfMemoryError as error:
-                torch.cuda.empty_cache()
-                if batch == 1:
-                    raise UserError(
-                        f"The memory of {self.device.name} does not suffice for one picture",
-                        "Close other programs that use the GPU, or choose the CPU.",
-                    ) from error
-                batch //= 2
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                fits = False  # the error goes first: its frames hold what there was
+            else:
+                fits = True
+            if not fits:
+                if eased and batch > 1:
+                    batch //= 2
+                    give_back()
+                else:
+                    self.ease(last=eased)
+                    eased, batch = True, wanted
                 continue
             done += len(rows[-1])
             report(Progress(done, len(pictures), "describing"))
@@ -99,57 +104,17 @@ class Checkpoint:
         return result
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ObjectCheckpoint:
+@dataclass(slots=True, eq=False)
+class ObjectCheckpoint(Tenant):
     """A trained object network, ready to find what a click means."""
 
-    path: Path
-    sha256: str  # of network, config and weights, see card.identity_of
-    card: Card
-    network: ObjectNetwork  # in eval mode, on ``device``, channels last
-    device: Device
+    network: ObjectNetwork
 
 
 def to_images(pictures: UInt8[Tensor, "b h w 3"], device: str) -> Float[Tensor, "b 3 h w"]:
     """RGB 0..1 on ``device``. Stored channels last, as the pictures are: nothing is transposed."""
     moved = pictures.to(device, non_blocking=True)
     return moved.permute(0, 3, 1, 2).to(torch.float32).div_(255)
-
-
-def to_device(network: Network, device: Device) -> None:
-    """Weights lie channels last, as the pictures do: convolutions are faster so."""
-    network.to(device.name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-
-
-def choose_device(wanted: str = "auto") -> Device:
-    """``wanted`` is "auto", "cpu", "cuda" or "cuda:1"."""
-    if wanted == "cpu":
-        return Device("cpu", "chosen")
-    if wanted != "auto" and wanted.partition(":")[0] != "cuda":
-        raise UserError(f"There is no device {wanted}", "Choose auto, cpu, cuda or cuda:1.")
-    name = "cuda:0" if wanted in ("auto", "cuda") else wanted
-    trouble = _cuda_trouble(name)
-    if not trouble:
-        return Device(name, torch.cuda.get_device_name(name))
-    if wanted == "auto":
-        return Device("cpu", trouble)
-    raise UserError(f"{wanted} cannot be used: {trouble}", "Choose the device auto or cpu.")
-
-
-def _cuda_trouble(name: str) -> str:
-    """Why this GPU cannot be used; empty if it can. Tried out, since drivers promise much."""
-    if not torch.cuda.is_available():
-        return "no CUDA GPU found" if torch.version.cuda else "this PyTorch is built for the CPU"
-    try:
-        free, _ = torch.cuda.mem_get_info(name)
-        if free < MIN_CUDA_BYTES:
-            return f"the GPU has only {free >> 20} MiB of free memory"
-        one = torch.ones(8, 8, device=name)
-        if float((one @ one)[0, 0]) != 8:
-            return "the GPU computes wrong results"
-    except (RuntimeError, ValueError) as error:
-        return f"the GPU failed a trial: {str(error).splitlines()[0]}"
-    return ""
 
 
 def save_checkpoint(path: Path, network: Network, card: Card) -> None:
@@ -166,28 +131,38 @@ def rewrite_card(path: Path, card: Card) -> None:
     _write(path, tensors, card)
 
 
-def load_checkpoint(path: Path, *, device: str = "auto", execution: str = "eager") -> Checkpoint:
+def load_checkpoint(
+    path: Path,
+    *,
+    device: str | Device = "auto",
+    execution: str = "eager",
+    sharing: Sharing | None = None,
+) -> Checkpoint:
     """A checkpoint for locating photos; one of another task is refused.
 
     ``execution`` is one of backends.CHOICES.
     """
-    chosen = choose_device(device)
+    chosen = choose_device(device) if isinstance(device, str) else device
     card = read_card(path)
     network = create(card.network, card.config)
     _ready(network, path, chosen)
     identity = identity_of(path)
     cache = paths.cache_dir() / "backends"
     backends = Backends(chosen.name, execution, identity=identity, cache=cache)
-    return Checkpoint(path, identity, card, network, chosen, backends)
+    sharing = sharing or Sharing()
+    return Checkpoint(path, identity, card, network, chosen, backends, sharing=sharing)
 
 
-def load_object_checkpoint(path: Path, *, device: str = "auto") -> ObjectCheckpoint:
+def load_object_checkpoint(
+    path: Path, *, device: str | Device = "auto", sharing: Sharing | None = None
+) -> ObjectCheckpoint:
     """A checkpoint for finding clicked objects; one of another task is refused."""
-    chosen = choose_device(device)
+    chosen = choose_device(device) if isinstance(device, str) else device
     card = read_card(path)
     network = create_object(card.network, card.config)
     _ready(network, path, chosen)
-    return ObjectCheckpoint(path, identity_of(path), card, network, chosen)
+    identity = identity_of(path)
+    return ObjectCheckpoint(path, identity, card, network, chosen, sharing=sharing or Sharing())
 
 
 def _ready(network: Network, path: Path, device: Device) -> None:

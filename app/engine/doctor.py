@@ -16,6 +16,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app import __version__, paths
 from app.card import read_card
@@ -25,6 +26,9 @@ from app.errors import JobCancelled, UserError
 from app.geo import LatLon
 from app.messages import Progress, Report, ignore
 from app.settings import Settings, load_settings, settings_file
+
+if TYPE_CHECKING:
+    from app.engine.sharing import Sharing
 
 AGAIN = "Install Skyfix again."
 LITTLE_BYTES, TOO_LITTLE_BYTES = 2 << 30, 100 << 20  # a city's gallery; a preview and a log
@@ -56,10 +60,11 @@ def examine(
     device: str | None = None,
     execution: str | None = None,
     *,
+    sharing: "Sharing | None" = None,
     report: Report = ignore,
 ) -> Diagnosis:
     """Looks, and packs the bundle if one is asked for. Raises UserError if it cannot be written."""
-    diagnosis = diagnose(device, execution, report=report)
+    diagnosis = diagnose(device, execution, sharing=sharing, report=report)
     if request.bundle is None:
         return diagnosis
     write_bundle(request.bundle, diagnosis)
@@ -67,15 +72,22 @@ def examine(
 
 
 def diagnose(
-    device: str | None = None, execution: str | None = None, *, report: Report = ignore
+    device: str | None = None,
+    execution: str | None = None,
+    *,
+    sharing: "Sharing | None" = None,
+    report: Report = ignore,
 ) -> Diagnosis:
-    """Everything; some seconds, for it reads what ships. None: what the settings say."""
+    """Everything; some seconds, for it reads what ships. None: what the settings say.
+
+    ``sharing`` is that of the engine at work, if there is one.
+    """
     settings, _ = load_settings()
     device, execution = device or settings.device, execution or settings.execution
     looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("Versions", _versions),
-        ("Device", lambda: _device(device)),
-        ("Execution", lambda: _execution(device, execution)),
+        ("Device", lambda: _device(device, sharing)),
+        ("Execution", lambda: _execution(_spared(device, sharing), execution)),
         ("Maps and projections", _projections),
         ("What ships with Skyfix", _resources),
         ("Map's web engine", _web_engine),
@@ -121,7 +133,12 @@ def _versions() -> Iterator[Finding]:
                 yield Finding(area, name, "missing", "problem", AGAIN)
 
 
-def _device(wanted: str) -> Iterator[Finding]:
+def _spared(wanted: str, sharing: "Sharing | None") -> str:
+    """What is tried out is tried on the CPU while a training has the accelerator."""
+    return "cpu" if sharing is not None and sharing.claimed else wanted
+
+
+def _device(wanted: str, sharing: "Sharing | None" = None) -> Iterator[Finding]:
     import torch
 
     from app.engine.checkpoints import choose_device
@@ -130,6 +147,11 @@ def _device(wanted: str) -> Iterator[Finding]:
     cpu = torch.backends.cpu.get_cpu_capability()
     threads = torch.get_num_threads()
     yield Finding(area, "CPU", f"{platform.machine()} {cpu}, {threads} threads in use")
+    for title, place in () if sharing is None else sharing.places:
+        yield Finding(area, "Loaded", f"{title} on {place.name}: {place.reason}")
+    if sharing is not None and (name := sharing.claimed):
+        yield Finding(area, "Chosen", f"cpu: a training uses {name}")
+        return
     try:
         chosen = choose_device(wanted)
     except UserError as error:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def _find(
         for batch in loader:
             if isinstance(batch, UserError):
                 raise batch
-            rows = _boxes(checkpoint, pairs, batch, root)
+            rows = checkpoint.compute(partial(_boxes, checkpoint, pairs, batch, root))
             with table.open("a", newline="", encoding="utf-8") as file:
                 csv.writer(file, lineterminator="\n").writerows(rows)
             done += len(rows)

@@ -71,8 +71,12 @@ def _look(
     checkpoint: Checkpoint, picture: UInt8[np.ndarray, "h w 3"], view: View
 ) -> tuple[AttentionMap, ...]:
     pictures = torch.from_numpy(np.ascontiguousarray(picture))[None]
-    images = to_images(pictures, checkpoint.device.name)
-    return checkpoint.network.explain(checkpoint.network.preprocess(images, view), view)
+
+    def attempt() -> tuple[AttentionMap, ...]:
+        images = to_images(pictures, checkpoint.device.name)
+        return checkpoint.network.explain(checkpoint.network.preprocess(images, view), view)
+
+    return checkpoint.compute(attempt)
 
 
 def _heatmap(

@@ -8,6 +8,7 @@ an IoU of at least 0.5: the least mean logarithmic loss.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -92,7 +93,7 @@ def measure_objects(
         for batch in loader:
             if isinstance(batch, UserError):
                 raise batch
-            rows += _measured(checkpoint, chosen, batch)
+            rows += checkpoint.compute(partial(_measured, checkpoint, chosen, batch))
             report(Progress(len(rows), len(chosen), "finding objects"))
     iou, away, probability = zip(*rows, strict=True)
     return ObjectsMeasured(

@@ -1,11 +1,13 @@
 """Where an object network looked: its maps over the clicked photo and over one reference."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 
-from app.engine.checkpoints import to_images
+from app.engine.checkpoints import ObjectCheckpoint, to_images
 from app.engine.click_framing import ClickFrame, frame_click
 from app.engine.explain import MAP_SIDE, grey_alpha_png
 from app.engine.locate import query_read
@@ -14,6 +16,7 @@ from app.engine.object_references import cut_key, cut_reference, told
 from app.engine.shelf import Shelf, cache_name, file_key
 from app.messages import Explanation, Heatmap, Progress, Report, ignore
 from app.models.base import AttentionMap
+from app.models.object_base import ObjectMaps
 from app.object_messages import ExplainObject
 
 
@@ -32,15 +35,10 @@ def explain_object(request: ExplainObject, shelf: Shelf, report: Report = ignore
     report(Progress(1, 2, "explaining"))
     height, width = query.image.shape[:2]
     click = request.click[0] * width / query.width, request.click[1] * height / query.height
-    view, device = checkpoint.card.query_view, checkpoint.device.name
+    view = checkpoint.card.query_view
     frame = frame_click((height, width), click, kind=query.kind, size=checkpoint.card.sizes[view])
-    network = checkpoint.network
-    with torch.inference_mode():
-        maps = network.explain(
-            network.preprocess(to_images(_batch(frame.cut(query.image)), device), view),
-            torch.tensor([frame.to_input(*click)], device=device),
-            network.preprocess(to_images(_batch(cut.pixels), device), "satellite"),
-        )
+    pictures = frame.cut(query.image), cut.pixels
+    maps = checkpoint.compute(partial(_look, checkpoint, pictures, frame.to_input(*click)))
     photo_key = (*file_key(request.photo), checkpoint.sha256, request.click)
     tile_key = (checkpoint.sha256, cut_key(gallery, x, y, cut.size_m, cut.size_px))
     both = (*photo_key, *tile_key)  # the fusion mixes the two: either map depends on both
@@ -58,6 +56,21 @@ def explain_object(request: ExplainObject, shelf: Shelf, report: Report = ignore
         tile_maps=tuple(
             _kept(shelf, m, "satellite", both, *_over(_values(m))) for m in maps.satellite
         ),
+    )
+
+
+@torch.inference_mode()
+def _look(
+    checkpoint: ObjectCheckpoint,
+    pictures: tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h2 w2 3"]],
+    click: tuple[float, float],
+) -> ObjectMaps:
+    """``pictures`` are the framed query and the reference; ``click`` is in the former."""
+    network, device = checkpoint.network, checkpoint.device.name
+    return network.explain(
+        network.preprocess(to_images(_batch(pictures[0]), device), checkpoint.card.query_view),
+        torch.tensor([click], device=device),
+        network.preprocess(to_images(_batch(pictures[1]), device), "satellite"),
     )
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -44,7 +45,7 @@ class _Encoded:
     """A reference with its features, as the shelf keeps it."""
 
     cut: Cut
-    features: Tensor  # [1, c, h, w] on the checkpoint's device
+    features: Tensor  # [1, c, h, w] on the device where they were made
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,7 +227,11 @@ def _in_batches(
         job.report(Progress(start, len(pictures), note))
         part = slice(start, min(start + step, len(pictures)))
         batch = torch.from_numpy(np.stack(pictures[part]))
-        rows += encode(to_images(batch, job.checkpoint.device.name), part).split(1)
+
+        def attempt(batch: Tensor = batch, part: slice = part) -> Tensor:
+            return encode(to_images(batch, job.checkpoint.device.name), part)
+
+        rows += job.checkpoint.compute(attempt).split(1)
     return rows
 
 
@@ -240,10 +245,7 @@ def _look(job: _Job, query: Tensor, encoded: Sequence[_Encoded]) -> Proposals:
     for start in range(0, len(encoded), BATCH):
         job.report(Progress(start, len(encoded), "looking for the object"))
         some = encoded[start : start + BATCH]
-        satellites = torch.cat([part.features for part in some])
-        found = job.checkpoint.network.find(query.expand(len(some), *query.shape[1:]), satellites)
-        boxes = found.boxes.double().cpu().numpy()
-        scores = found.scores.double().cpu().numpy()
+        boxes, scores = job.checkpoint.compute(partial(_found, job.checkpoint, query, some))
         for i, part in enumerate(some):
             cut = part.cut
             may = allowed(boxes[i], cut.valid) & np.isfinite(scores[i])
@@ -256,6 +258,17 @@ def _look(job: _Job, query: Tensor, encoded: Sequence[_Encoded]) -> Proposals:
                 )
             )
     return joined(parts)
+
+
+def _found(
+    checkpoint: ObjectCheckpoint, query: Tensor, encoded: Sequence[_Encoded]
+) -> tuple[Float64[np.ndarray, "b n 4"], Float64[np.ndarray, "b n"]]:
+    """Boxes and scores of one click in each reference; features go to where the network is."""
+    device = checkpoint.device.name
+    satellites = torch.cat([part.features.to(device) for part in encoded])
+    queries = query.to(device).expand(len(encoded), *query.shape[1:])
+    found = checkpoint.network.find(queries, satellites)
+    return found.boxes.double().cpu().numpy(), found.scores.double().cpu().numpy()
 
 
 def _answer(job: _Job, click: Point, proposals: Proposals, cuts: Sequence[Cut]) -> FoundObject:
@@ -386,9 +399,14 @@ def _notes(job: _Job, cuts: Sequence[Cut]) -> tuple[str, ...]:
 def warm_up(checkpoint: ObjectCheckpoint) -> None:
     """Put blank pictures through the network, so that lazy set-up is over at the first click."""
     network, view = checkpoint.network, checkpoint.card.query_view
-    blank = [
-        torch.zeros(1, 3, *network.input_size(side), device=checkpoint.device.name)
-        for side in (view, "satellite")
-    ]
-    query = network.encode_query(blank[0], torch.ones(1, 2, device=checkpoint.device.name))
-    network.find(query, network.encode_satellite(blank[1]))
+
+    def attempt() -> None:
+        device = checkpoint.device.name
+        blank = [
+            torch.zeros(1, 3, *network.input_size(side), device=device)
+            for side in (view, "satellite")
+        ]
+        query = network.encode_query(blank[0], torch.ones(1, 2, device=device))
+        network.find(query, network.encode_satellite(blank[1]))
+
+    checkpoint.compute(attempt)

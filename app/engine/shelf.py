@@ -10,6 +10,7 @@ import itertools
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -25,8 +26,10 @@ from app.engine.checkpoints import (
 )
 from app.engine.gallery import Gallery, open_gallery
 from app.engine.photos import Query, read_query
+from app.engine.sharing import Sharing, Tenant
 from app.errors import UserError
 from app.manifest import MANIFEST_NAME
+from app.messages import Report, ignore
 
 MAX_CHECKPOINTS = 2
 MAX_GALLERIES = 4
@@ -40,6 +43,7 @@ FileKey = tuple[Path, int, int]  # absolute path, time of change, size
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
+_Loaded = TypeVar("_Loaded", Checkpoint, ObjectCheckpoint)
 
 
 class Shelf:
@@ -47,7 +51,7 @@ class Shelf:
 
     ``cache`` is the folder for previews and heatmaps; its files may vanish at any time.
     ``execution`` is one of backends.CHOICES. With ``max_descriptors=0`` every query is described
-    anew.
+    anew. ``tell`` hears when networks change their device.
     """
 
     def __init__(
@@ -58,10 +62,10 @@ class Shelf:
         execution: str = "eager",
         max_descriptors: int = MAX_DESCRIPTORS,
         max_cache_bytes: int = MAX_CACHE_BYTES,
+        tell: Report = ignore,
     ) -> None:
         self.cache = cache if cache is not None else paths.cache_dir() / "pictures"
         self.seconds_per_picture: dict[str, float] = {}  # by checkpoint: how long describing takes
-        self.device = device
         self._execution = execution
         self._max_cache_bytes = max_cache_bytes
         self._checkpoints: _Recent[FileKey, Checkpoint] = _Recent(MAX_CHECKPOINTS)
@@ -71,23 +75,41 @@ class Shelf:
         self._queries: _Recent[FileKey, Query] = _Recent(MAX_QUERIES)
         self._encoded: _Recent[Hashable, Any] = _Recent(MAX_ENCODED)
         self._written = itertools.count()
+        self.sharing = Sharing(device)
+        self.sharing.drop_idle = self._drop_idle
+        self.sharing.tell = tell
 
     def checkpoint(self, path: Path) -> Checkpoint:
         """Loaded, on its device; again if the file has changed. Raises UserError."""
-        key = file_key(path) if path.is_file() else (path, 0, 0)
-        return self._checkpoints.get(key, lambda: self._load(path))
+        return self._loaded(
+            self._checkpoints,
+            path,
+            partial(load_checkpoint, path, execution=self._execution, sharing=self.sharing),
+        )
 
     def object_checkpoint(self, path: Path) -> ObjectCheckpoint:
         """As ``checkpoint``, of the networks that find clicked objects."""
+        return self._loaded(
+            self._objects, path, partial(load_object_checkpoint, path, sharing=self.sharing)
+        )
+
+    def _loaded(
+        self, kept: "_Recent[FileKey, _Loaded]", path: Path, load: Callable[..., _Loaded]
+    ) -> _Loaded:
         key = file_key(path) if path.is_file() else (path, 0, 0)
-        return self._objects.get(key, lambda: load_object_checkpoint(path, device=self.device))
+        if self.sharing.may_return(path):
+            kept.drop(key)
+        return kept.get(key, lambda: self.sharing.load(path, lambda device: load(device=device)))
+
+    def _drop_idle(self, keep: Tenant | None) -> None:
+        """Of what lies on an accelerator only this network stays."""
+        self._encoded.clear()
+        for kept in (self._checkpoints, self._objects):
+            kept.keep_only(lambda loaded: loaded is keep or loaded.device.name == "cpu")
 
     def query(self, path: Path) -> Query:
         """Decoded; again if the file has changed. Raises UserError."""
         return self._queries.get(file_key(path), lambda: read_query(path))
-
-    def _load(self, path: Path) -> Checkpoint:
-        return load_checkpoint(path, device=self.device, execution=self._execution)
 
     def gallery(self, path: Path) -> Gallery:
         """Opened and verified; again if its manifest has changed. Raises UserError."""
@@ -217,6 +239,16 @@ class _Recent(Generic[_Key, _Value]):
         self._make_room()
         if self._limit > 0:
             self._values[key] = value
+
+    def drop(self, key: _Key) -> None:
+        self._values.pop(key, None)
+
+    def clear(self) -> None:
+        self._values.clear()
+
+    def keep_only(self, wanted: Callable[[_Value], bool]) -> None:
+        for key in [key for key, value in self._values.items() if not wanted(value)]:
+            del self._values[key]
 
     def _make_room(self) -> None:
         while self._values and len(self._values) >= self._limit:

@@ -23,6 +23,7 @@ from app.engine.datasets.clicks import ClickPictures
 from app.engine.distributed import Team
 from app.engine.learner import make_learner
 from app.engine.network_start import make_network, read_start
+from app.engine.sharing import release
 from app.engine.training_tasks import TrainingTask, click_batch, open_task, pair_batch
 from app.engine.writing import write_whole
 from app.errors import UserError
@@ -50,7 +51,10 @@ def estimate(run: Train, report: Report = ignore) -> TrainingEstimate:
     """Do two updates and throw them away. Nothing is written."""
     device = choose_device(run.device)
     with _own_views(run, report) as (tried_run, share):
-        tried = _try(tried_run, device, report)
+        try:
+            tried = _try(tried_run, device, report)
+        finally:
+            release()  # the training itself needs it, and is another process
     return replace(
         tried,
         pairs=round(tried.pairs / share),

@@ -18,12 +18,16 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from app.messages import (
+    NO_JOB,
     AddCorrection,
     BrowseErrors,
     BuildGallery,
     Cancel,
     Cancelled,
+    ClaimDevices,
     Compare,
+    DeviceChanged,
+    DevicesClaimed,
     Doctor,
     EstimateTraining,
     Evaluate,
@@ -51,6 +55,7 @@ from app.messages import (
     UserError,
     Warm,
     Warmed,
+    ignore,
 )
 
 if TYPE_CHECKING:
@@ -144,7 +149,7 @@ def _do(item: tuple[int, Request], conn: Connection, inbox: _Inbox, answer: Answ
         if inbox.is_cancelled(job):
             raise JobCancelled
         try:
-            conn.send(Event(job, body))
+            conn.send(Event(NO_JOB if isinstance(body, DeviceChanged) else job, body))
         except OSError as error:  # the window is gone: what is under way ends here
             raise JobCancelled from error
         if isinstance(request, _LONG):
@@ -177,8 +182,17 @@ class _Engine:
     def __init__(self, device: str, execution: str) -> None:
         self._device, self._execution = device, execution
         self._shelf: Shelf | None = None
+        self._claimed: tuple[str, ...] = ()  # by trainings
+        self._report: Report = ignore  # of the request under way
 
     def answer(self, request: Request, report: Report) -> Outcome:
+        outer, self._report = self._report, report
+        try:
+            return self._answer(request, report)
+        finally:
+            self._report = outer  # of the long job that let this one in
+
+    def _answer(self, request: Request, report: Report) -> Outcome:
         match request:
             case Warm():
                 return _warm(request, self._open_shelf())
@@ -252,18 +266,26 @@ class _Engine:
             case Doctor():
                 from app.engine.doctor import examine
 
+                sharing = None if self._shelf is None else self._shelf.sharing
                 how = self._device, self._execution
-                return examine(request, *how, report=report)
+                return examine(request, *how, sharing=sharing, report=report)
             case ImportCheckpoint():
                 from app.engine.importers import import_checkpoint
 
                 return import_checkpoint(request, report)
+            case ClaimDevices(names=names):
+                self._claimed = names
+                if self._shelf is not None:  # else there is nothing on any device
+                    self._shelf.sharing.claim(names)
+                return DevicesClaimed(names)
 
     def _open_shelf(self) -> "Shelf":
         if self._shelf is None:
             from app.engine.shelf import Shelf
 
             self._shelf = Shelf(device=self._device, execution=self._execution)
+            self._shelf.sharing.claim(self._claimed)
+            self._shelf.sharing.tell = lambda body: self._report(body)
         return self._shelf
 
 

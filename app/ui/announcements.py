@@ -6,6 +6,7 @@ from pathlib import Path
 from app.messages import (
     BuildGallery,
     CheckpointImported,
+    DeviceChanged,
     Evaluate,
     Evaluated,
     GalleryBuilt,
@@ -95,6 +96,16 @@ def import_failed_notice(problem: Problem, *, again: Act) -> Notice:
 
 def settings_notice(bad: tuple[str, ...]) -> Notice:
     return Notice("Some settings could not be used", " ".join(bad), "warning", "\n".join(bad))
+
+
+def moved_notice(change: DeviceChanged) -> Notice:
+    """Calm: answers stay the same, they only take longer for a while."""
+    if change.device == "cpu":
+        return Notice(
+            f"Photos are located on the CPU for now: {change.reason}",
+            "Answers take longer. The GPU is used again when there is room on it.",
+        )
+    return Notice(f"Photos are located on {change.device} again", change.reason, "good")
 
 
 def promoted_notice(checkpoint: Path) -> Notice:

@@ -16,7 +16,16 @@ from queue import SimpleQueue
 from PySide6.QtCore import QObject, Signal, SignalInstance, Slot
 
 from app.engine.worker import Answer, serve
-from app.messages import Cancel, EpochDone, Event, Problem, Progress, QueryRead, Request
+from app.messages import (
+    NO_JOB,
+    Cancel,
+    EpochDone,
+    Event,
+    Problem,
+    Progress,
+    QueryRead,
+    Request,
+)
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +168,7 @@ class EngineLink(QObject):
 
     @Slot(int, object)
     def _on_received(self, generation: int, event: Event) -> None:
-        if generation != self._generation or event.job not in self._open_jobs:
+        if generation != self._generation or event.job not in (NO_JOB, *self._open_jobs):
             return
         if not isinstance(event.body, _RUNNING):
             self._open_jobs.discard(event.job)

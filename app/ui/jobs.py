@@ -20,6 +20,7 @@ from app.messages import (
     AddCorrection,
     BrowseErrors,
     BuildGallery,
+    ClaimDevices,
     Compare,
     Doctor,
     EpochDone,
@@ -160,6 +161,8 @@ def _describe(request: Request) -> tuple[int, str]:
             return 5, f"Keeping a corrected box of {request.photo.name}"
         case Export():
             return 5, f"Writing {request.path.name}"
+        case ClaimDevices():
+            return 6, "Making room for a training"
         case Doctor():
             return 6, "Checking this installation"
         case never:

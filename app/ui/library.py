@@ -14,6 +14,7 @@ from app.card import Card, NoCardError, View, identity_of, read_card
 from app.manifest import MANIFEST_NAME, Manifest, read_manifest
 from app.messages import (
     CheckpointImported,
+    DeviceChanged,
     Event,
     GalleryOpened,
     ImportCheckpoint,
@@ -72,6 +73,7 @@ class Library(QObject):
     chosen = Signal()  # checkpoint or gallery in use
     finder_chosen = Signal(object)  # CheckpointEntry for clicks that the user chose
     state_changed = Signal()  # loading, loaded, device
+    moved = Signal(object)  # DeviceChanged that says something new
     paired = Signal(object)  # CheckpointEntry put in use because the gallery needs it
     failed = Signal(object)  # Problem
     noted = Signal(str)  # what the engine remarked on opening a gallery
@@ -113,6 +115,7 @@ class Library(QObject):
         self._imports: dict[int, ImportCheckpoint] = {}
         self._pair = False
         self.device = ""
+        self._last_move: tuple[str, str] | None = None  # device and reason, told already
         self._scanned.connect(self._on_scanned)
         engine.told.connect(self._on_told)
 
@@ -336,6 +339,9 @@ class Library(QObject):
 
     @Slot(object)
     def _on_told(self, event: Event) -> None:
+        if isinstance(event.body, DeviceChanged):
+            self._on_moved(event.body)
+            return
         if event.job in self._imports and not isinstance(event.body, Progress):
             self._on_import_ended(self._imports.pop(event.job), event.body)
             return
@@ -355,6 +361,15 @@ class Library(QObject):
             case _:
                 pass  # opened without a remark, or cancelled for a newer choice
         self.state_changed.emit()
+
+    def _on_moved(self, change: DeviceChanged) -> None:
+        """The same for another network is no news."""
+        if self._checkpoint is not None and self._checkpoint.path in change.checkpoints:
+            self.device = change.device
+            self.state_changed.emit()
+        if self._last_move != (change.device, change.reason):
+            self._last_move = (change.device, change.reason)
+            self.moved.emit(change)
 
     def _on_import_ended(self, request: ImportCheckpoint, body: object) -> None:
         match body:

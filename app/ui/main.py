@@ -148,6 +148,7 @@ def make_application() -> QApplication:
 def _begin(window: MainWindow, rooms: Rooms, args: argparse.Namespace) -> None:
     """What is done once the window stands: the engine starts, the choices are restored."""
     settings = rooms.preferences.settings
+    rooms.training.guard()
     if args.demo is not None:
         window.open_demo(demo_case(args.demo))
     else:

@@ -12,12 +12,14 @@ from typing import TypeVar
 
 from PySide6.QtCore import QObject, QThreadPool, QTimer, Signal, Slot
 
+from app.engine.device_names import accelerator_of
 from app.engine.run_control import LIVE, Word, ask
 from app.engine.run_keeper import start
 from app.engine.run_store import RunRow, RunStore
 from app.engine.runs import BEST, LOG, OUTPUT, read_metrics, read_steps, tail
 from app.errors import UserError
 from app.messages import (
+    ClaimDevices,
     EpochDone,
     EstimateTraining,
     Event,
@@ -34,6 +36,7 @@ from app.ui.session import Engine
 _T = TypeVar("_T")
 
 POLL_MS = 1000
+GUARD_MS = 5000  # while nobody looks at the runs, but the engine must know where they compute
 MOST_SHOWN = 6  # runs laid over each other
 LOG_LINES = 400
 
@@ -79,6 +82,9 @@ class TrainingSession(QObject):
         self._is_polling = False
         self._estimate_job: int | None = None
         self._preview_job: int | None = None
+        self._guards = False
+        self._starting: dict[Path, str] = {}  # runs not listed yet, and their accelerators
+        self._claimed: frozenset[str] = frozenset()
         self._pool = QThreadPool(self)
         self._pool.setMaxThreadCount(1)
         self._timer = QTimer(self)
@@ -91,12 +97,21 @@ class TrainingSession(QObject):
     # --- watching ---
 
     def watch(self, wanted: bool) -> None:
-        """Whether somebody looks: nothing is read while nobody does."""
+        """Whether somebody looks: nothing is read while nobody does and nothing is guarded."""
         if wanted:
             self.refresh()
-            self._timer.start()
+            self._timer.start(POLL_MS)
+        elif self._guards:
+            self._timer.start(GUARD_MS)
         else:
             self._timer.stop()
+
+    def guard(self) -> None:
+        """From now on the engine is told which accelerators runs use, so that it leaves them."""
+        self._guards = True
+        if not self._timer.isActive():
+            self.refresh()
+            self._timer.start(GUARD_MS)
 
     @property
     def live(self) -> tuple[RunRow, ...]:
@@ -134,6 +149,7 @@ class TrainingSession(QObject):
         if poll.rows != self.rows:
             self.rows = poll.rows
             self.listed.emit()
+        self._claim()
         details = tuple(d for d in poll.details if d.row.path in self._selected)
         if details != self.details:
             self.details = details
@@ -142,13 +158,15 @@ class TrainingSession(QObject):
     # --- acts, each in the thread ---
 
     def start(self, run: Train) -> None:
-        """Train in the background; a run that was stopped goes on."""
+        """Train in the background; a run that was stopped goes on. The engine makes room first."""
+        self._starting[run.run_dir] = accelerator_of(run.device)
+        self._claim()
 
         def act() -> Path:
             start(run, self._store)
             return run.run_dir
 
-        self._do(act, self._on_started)
+        self._do(act, self._on_started, at_last=lambda: self._on_start_tried(run.run_dir))
 
     def go_on(self, row: RunRow) -> None:
         if row.run is not None:
@@ -201,7 +219,25 @@ class TrainingSession(QObject):
         self.started.emit(folder)
         self.select((folder,))
 
-    def _do(self, act: Callable[[], _T], then: Callable[[_T], object]) -> None:
+    def _on_start_tried(self, folder: Path) -> None:
+        """It is listed from the next look on, or it never began."""
+        del self._starting[folder]
+        self.refresh()
+
+    def _claim(self) -> None:
+        """Tell the engine which accelerators belong to runs, where that is new."""
+        claimed = {accelerator for row in self.rows if (accelerator := _accelerator(row))}
+        claimed |= {accelerator for accelerator in self._starting.values() if accelerator}
+        if claimed != self._claimed:
+            self._claimed = frozenset(claimed)
+            self._engine.send(ClaimDevices(tuple(sorted(claimed))))
+
+    def _do(
+        self,
+        act: Callable[[], _T],
+        then: Callable[[_T], object],
+        at_last: Callable[[], object] = lambda: None,
+    ) -> None:
         def work() -> None:
             try:
                 result = act()
@@ -209,6 +245,7 @@ class TrainingSession(QObject):
                 self._done.emit(self.failed.emit, Problem(str(error), error.hint))
             else:
                 self._done.emit(then, result)
+            self._done.emit(lambda _: at_last(), None)
 
         self._pool.start(work)
 
@@ -251,6 +288,15 @@ class TrainingSession(QObject):
         self._timer.stop()
         self._pool.clear()
         self._pool.waitForDone()
+
+
+def _accelerator(row: RunRow) -> str:
+    """What a run computes on, or is about to; empty for the CPU and for runs that have ended."""
+    if row.status.state in LIVE:
+        return accelerator_of(row.status.device or "cpu")
+    if row.status.state == "queued" and row.run is not None:
+        return accelerator_of(row.run.device)
+    return ""
 
 
 def free_name(folder: Path, stem: str) -> Path:

@@ -30,6 +30,7 @@ from app.geo import LatLon
 from app.paths import log_dir
 from app.ui.actions import HelpSheet, make_actions, show_about
 from app.ui.announcements import (
+    moved_notice,
     paired_notice,
     skipped_notice,
     waiting_notice,
@@ -259,6 +260,7 @@ class MainWindow(QMainWindow):
         rooms.library.state_changed.connect(self._show_view)
         rooms.library.failed.connect(lambda problem: self.notices.say(notice_of(problem)))
         rooms.library.noted.connect(lambda words: self.notices.say(Notice(words)))
+        rooms.library.moved.connect(lambda change: self.notices.say(moved_notice(change)))
         rooms.library.paired.connect(lambda entry: self.notices.say(paired_notice(entry)))
         self.importing.said.connect(self.notices.say)
         self.long_work.said.connect(self.notices.say)

@@ -6,16 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.worker import serve
+from app.engine.worker import _Engine, serve
 from app.messages import (
+    NO_JOB,
     BuildGallery,
     Cancel,
     Cancelled,
+    ClaimDevices,
+    DeviceChanged,
+    DevicesClaimed,
     OpenGallery,
     Problem,
     Progress,
     UserError,
     Warm,
+    ignore,
 )
 
 BUILD = BuildGallery(Path("city.tif"), Path("c.safetensors"), Path("gallery"))
@@ -37,6 +42,9 @@ class Script:
                     report(Progress(0, 0, "describing"))
             case OpenGallery():
                 raise UserError(f"no gallery at {request.gallery}", "Choose another.")
+            case ClaimDevices(names=names):
+                report(DeviceChanged("cpu", "a training", (Path("c"),)))
+                return DevicesClaimed(names)
             case Warm():
                 return 1 / 0
 
@@ -96,6 +104,45 @@ def test_a_request_is_answered_while_a_gallery_builds(conn, script):
     conn.send((2, OpenGallery(Path("g"))))
     events = receive(conn, ends(2), script)
     assert all(isinstance(e.body, Progress) for e in events if e.job == 1)
+
+
+def test_a_claim_is_heard_while_a_gallery_builds_and_a_move_belongs_to_no_job(conn, script):
+    conn.send((1, BUILD))
+    assert script.building.wait(10)
+    conn.send((2, ClaimDevices(("cuda:0",))))
+    events = receive(conn, ends(2), script)
+    assert events[-1].body == DevicesClaimed(("cuda:0",))
+    moves = [event for event in events if isinstance(event.body, DeviceChanged)]
+    assert [event.job for event in moves] == [NO_JOB]
+
+
+def test_claims_made_before_anything_is_loaded_are_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("SKYFIX_HOME", str(tmp_path))
+    engine = _Engine("cpu", "eager")
+    assert engine.answer(ClaimDevices(("cuda:0",)), ignore) == DevicesClaimed(("cuda:0",))
+    assert engine._open_shelf().sharing._claimed == {"cuda:0"}
+
+
+def test_a_move_is_told_to_the_job_that_was_let_in_and_then_to_the_long_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("SKYFIX_HOME", str(tmp_path))
+    engine, heard = _Engine("cpu", "eager"), []
+    move = DeviceChanged("cpu", "a training", ())
+
+    def answer(request, report):
+        if isinstance(request, BuildGallery):
+            engine.answer(ClaimDevices(()), inner)
+        engine._open_shelf().sharing.tell(move)
+        return Cancelled()
+
+    def outer(body):
+        heard.append(("outer", body))
+
+    def inner(body):
+        heard.append(("inner", body))
+
+    monkeypatch.setattr(engine, "_answer", answer)
+    engine.answer(BUILD, outer)
+    assert heard == [("inner", move), ("outer", move)]
 
 
 def test_a_running_job_ends_at_the_report_after_its_cancel(conn, script):

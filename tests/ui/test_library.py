@@ -5,7 +5,15 @@ from dataclasses import replace
 import pytest
 
 from app.card import identity_of
-from app.messages import GalleryOpened, OpenGallery, Problem, Warm, Warmed
+from app.messages import (
+    NO_JOB,
+    DeviceChanged,
+    GalleryOpened,
+    OpenGallery,
+    Problem,
+    Warm,
+    Warmed,
+)
 from app.ui.library import Library
 from tests.ui.scene import card, manifest, write_checkpoint, write_gallery
 
@@ -44,6 +52,24 @@ def test_a_chosen_checkpoint_is_loaded_and_its_device_known(qtbot, engine, libra
     assert library.is_warming
     engine.tell(1, Warmed(files[0], card(), "cuda:0"))
     assert (library.device, library.is_warming) == ("cuda:0", False)
+
+
+def test_a_change_of_device_is_shown_for_each_network_and_told_once(qtbot, engine, library, files):
+    library.choose_checkpoint(files[0])
+    wait_for(qtbot, library)
+    engine.tell(1, Warmed(files[0], card(), "cuda:0"))
+    news = []
+    library.moved.connect(news.append)
+    first = DeviceChanged("cpu", "a training uses cuda:0", (files[1],))
+    engine.tell(NO_JOB, first)
+    assert library.device == "cuda:0"  # that was another network
+    engine.tell(NO_JOB, replace(first, checkpoints=(files[0],)))
+    assert library.device == "cpu"
+    assert news == [first]
+    back = DeviceChanged("cuda:0", "a GPU", (files[0],))
+    engine.tell(NO_JOB, back)
+    engine.tell(NO_JOB, first)
+    assert news == [first, back, first]
 
 
 def test_a_gallery_brings_the_checkpoint_that_described_it(qtbot, engine, library, files):

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from app.engine.run_control import CONTROL, RunStatus, write_status
+from app.engine.run_control import CONTROL, RunStatus, held, write_status
 from app.engine.run_store import RunStore
 from app.engine.runs import BEST, METRICS, STEPS, write_config
 from app.messages import (
+    ClaimDevices,
     EpochDone,
     EstimateTraining,
     PreviewTraining,
@@ -16,8 +17,10 @@ from app.messages import (
     Train,
     TrainingEstimate,
     TrainingPreview,
+    UserError,
 )
 from app.paths import data_dir
+from app.ui import training_session
 from app.ui.curves import curves_of, score_name, smoothed
 from app.ui.training_session import TrainingSession, free_name
 
@@ -196,3 +199,61 @@ def test_a_free_name_is_one_that_nothing_has(tmp_path):
     assert free_name(tmp_path, "net").name == "net.safetensors"
     (tmp_path / "net.safetensors").touch()
     assert free_name(tmp_path, "net").name == "net-2.safetensors"
+
+
+# --- the engine makes room ---
+
+
+def claims(engine):
+    return [request.names for request in engine.sent if isinstance(request, ClaimDevices)]
+
+
+def test_a_run_found_on_a_gpu_claims_it_until_it_ends(qtbot, engine, session, store, tmp_path):
+    folder = add(store, tmp_path / "run")
+    with held(folder):  # as a process that trains it
+        write_status(folder, RunStatus("running", device="cuda:1"))
+        session.guard()
+        qtbot.waitUntil(lambda: claims(engine) == [("cuda:1",)])
+        with qtbot.waitSignal(session._polled):  # looked at again: no news
+            session.refresh()
+        write_status(folder, RunStatus("done", device="cuda:1"))
+        qtbot.waitUntil(lambda: not session._is_polling)
+        session.refresh()
+        qtbot.waitUntil(lambda: claims(engine) == [("cuda:1",), ()])
+
+
+def test_a_run_on_the_cpu_takes_nothing_from_the_engine(qtbot, engine, session, store, tmp_path):
+    folder = add(store, tmp_path / "run")
+    with held(folder):
+        write_status(folder, RunStatus("running", device="cpu"))
+        with qtbot.waitSignal(session.listed):
+            session.guard()
+    assert session.live
+    assert claims(engine) == []
+
+
+def test_the_engine_makes_room_before_a_run_is_started(
+    qtbot, engine, session, tmp_path, monkeypatch
+):
+    """A start that fails gives it back."""
+    asked = []
+
+    def start(run, store):
+        asked.extend(claims(engine))
+        raise UserError("no", "Never mind.")
+
+    monkeypatch.setattr(training_session, "start", start)
+    with qtbot.waitSignal(session.failed):
+        session.start(Train(tmp_path / "run", tmp_path / "pairs"))
+    assert asked == [("cuda:0",)]
+    qtbot.waitUntil(lambda: claims(engine) == [("cuda:0",), ()])
+
+
+def test_guarding_goes_on_while_nobody_looks(qtbot, session):
+    session.guard()
+    session.watch(True)
+    assert session._timer.interval() == training_session.POLL_MS
+    session.watch(False)
+    assert session._timer.isActive()
+    assert session._timer.interval() == training_session.GUARD_MS
+    qtbot.waitUntil(lambda: not session._is_polling)

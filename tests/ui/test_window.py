@@ -8,7 +8,17 @@ from PySide6.QtGui import QDropEvent, QGuiApplication, QImage
 from PySide6.QtWidgets import QWidget
 
 from app.geo import LatLon
-from app.messages import BuildGallery, Cancelled, GalleryBuilt, Locate, Problem
+from app.messages import (
+    NO_JOB,
+    BuildGallery,
+    Cancelled,
+    DeviceChanged,
+    GalleryBuilt,
+    Locate,
+    Problem,
+    Warm,
+    Warmed,
+)
 from app.settings import load_settings
 from app.ui.actions import ACTS, FURTHER_KEYS, HelpSheet
 from app.ui.build_gallery_dialog import BuildGalleryDialog
@@ -80,6 +90,17 @@ def test_a_dropped_photo_is_sent_and_the_others_are_named(qtbot, window, engine,
     assert "notes.txt" in said
     assert "https://example.org/a.jpg: not on this computer" in said
     assert window.pages.currentWidget() is window.bench
+
+
+def test_a_change_of_device_is_told_calmly_and_shown(window, rooms, engine, chosen):
+    path = rooms.library.checkpoint.path
+    engine.tell(engine.job(Warm), Warmed(path, rooms.library.checkpoint.card, "cuda:0"))
+    assert window.status.device.words.accessibleName() == "Device: cuda:0"
+    engine.tell(NO_JOB, DeviceChanged("cpu", "a training uses cuda:0", (path,)))
+    (notice,) = window.notices.notices
+    assert notice.severity == "info"
+    assert "on the CPU for now: a training uses cuda:0" in notice.title
+    assert window.status.device.words.accessibleName() == "Device: cpu"
 
 
 def test_without_a_gallery_the_user_is_told_what_to_choose(qtbot, window, tmp_path):
