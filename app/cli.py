@@ -195,6 +195,14 @@ def _checkpoint_imagenet(args: argparse.Namespace) -> int:
     return 0
 
 
+def _checkpoint_pack(args: argparse.Namespace) -> int:
+    from app.engine.packing import pack_checkpoint
+
+    done = pack_checkpoint(args.checkpoint, args.output)
+    print(f"{done.path}: {done.bytes_before / 1e6:.2f} MB to {done.bytes_after / 1e6:.2f} MB")
+    return 0
+
+
 def _doctor(args: argparse.Namespace) -> int:
     if args.window:
         from app.ui.selftest import checks_json, checks_text, try_window
@@ -279,7 +287,7 @@ def _progress() -> Iterator[Callable[[Running], None]]:
                 clear = "\r\033[K" if live else ""
                 figures = "".join(f"{k} {v:.3f}  " for k, v in body.metrics.items())
                 print(
-                    f"{clear}epoch {body.epoch}  loss {body.loss:.4f}  {figures}"
+                    f"{clear}epoch {body.epoch + 1}  loss {body.loss:.4f}  {figures}"
                     f"{body.images_per_s:.0f} images/s",
                     file=sys.stderr,
                     flush=True,
@@ -310,6 +318,7 @@ ACTS: dict[str, Callable[[argparse.Namespace], int]] = {
     "checkpoint info": _checkpoint_info,
     "checkpoint calibrate": partial(cli_objects.calibrate_command, _progress),
     "checkpoint imagenet": _checkpoint_imagenet,
+    "checkpoint pack": _checkpoint_pack,
     "checkpoint import": _checkpoint_import,
     "doctor": _doctor,
 }

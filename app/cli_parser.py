@@ -105,6 +105,12 @@ def _add_checkpoint(commands: _Commands) -> None:
     imagenet.add_argument("--view", choices=("drone", "street"), default="drone")
     imagenet.add_argument("-o", "--output", type=Path, required=True)
     imagenet.set_defaults(act="checkpoint imagenet")
+    packed = acts.add_parser(
+        "pack", help="a copy of half the size: 8-bit weights; its galleries must be built anew"
+    )
+    packed.add_argument("checkpoint", type=Path)
+    packed.add_argument("-o", "--output", type=Path, required=True)
+    packed.set_defaults(act="checkpoint pack")
     published = acts.add_parser(
         "import", help="bring a published checkpoint of another project into this program's form"
     )

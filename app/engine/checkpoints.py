@@ -1,9 +1,11 @@
 """Checkpoints: weights and card in one ``.safetensors`` file, and the network on its device.
 
 Kernels and weights are stored as float16; what has fewer than two dimensions (biases, norms and
-their running statistics, scales) stays float32: it is small and its range may not fit.
+their running statistics, scales) stays float32: it is small and its range may not fit. A packed
+checkpoint (``packing``) has int8 instead.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from app.engine.backends import Backend, Backends, describing
 from app.engine.devices import Device as Device
 from app.engine.devices import choose_device as choose_device
 from app.engine.devices import give_back, is_out_of_memory
+from app.engine.packing import unpack
 from app.engine.sharing import Sharing, Tenant
 from app.engine.sharing import to_device as to_device
 from app.engine.writing import write_whole as write_whole
@@ -119,7 +122,7 @@ def to_images(pictures: UInt8[Tensor, "b h w 3"], device: str) -> Float[Tensor, 
 
 def save_checkpoint(path: Path, network: Network, card: Card) -> None:
     """Write weights and card whole or not at all."""
-    _write(path, {name: _stored(name, t) for name, t in network.state_dict().items()}, card)
+    write_tensors(path, {name: _stored(name, t) for name, t in network.state_dict().items()}, card)
 
 
 def rewrite_card(path: Path, card: Card) -> None:
@@ -127,8 +130,7 @@ def rewrite_card(path: Path, card: Card) -> None:
     old, new = read_card(path), card_from_json(card_to_json(card), name=path.name)
     if (old.network, old.config) != (new.network, new.config):
         raise ValueError("a card of another network")
-    tensors = _read(path)
-    _write(path, tensors, card)
+    write_tensors(path, read_tensors(path), card)
 
 
 def load_checkpoint(
@@ -166,7 +168,7 @@ def load_object_checkpoint(
 
 
 def _ready(network: Network, path: Path, device: Device) -> None:
-    load_weights(network, _read(path), name=path.name)
+    load_weights(network, unpack(read_tensors(path), name=path.name), name=path.name)
     to_device(network, device)
     network.eval()
 
@@ -203,12 +205,14 @@ def _stored(name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _write(path: Path, tensors: dict[str, Tensor], card: Card) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
+    """Whole or not at all."""
     metadata = {CARD_KEY: card_to_json(card), "format": "pt"}
-    write_whole(path, safetensors.torch.save(tensors, metadata))
+    write_whole(path, safetensors.torch.save(dict(tensors), metadata))
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """As they are stored, on the CPU. Raises UserError for what is no checkpoint."""
     try:
         return safetensors.torch.load(path.read_bytes())
     except (SafetensorError, KeyError) as error:  # KeyError: a type of number it does not know
