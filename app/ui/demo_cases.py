@@ -1,11 +1,12 @@
-"""The two demo cases: photos of a procedural city, its gallery, and the checkpoint for them."""
+"""The two demo cases: photos of a procedural city, its gallery, and the checkpoints for them."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from app.manifest import MANIFEST_NAME
-from app.paths import demo, resources
+from app.object_messages import Point
+from app.paths import demo, demo_checkpoint, resources
 
 Kind = Literal["drone", "street"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -19,6 +20,8 @@ class DemoCase:
     photos: Path
     gallery: Path
     checkpoint: Path
+    finder: Path  # the checkpoint for clicks
+    click: Point  # on a building in the first photo
 
     @property
     def missing(self) -> str:
@@ -38,11 +41,14 @@ def demo_case(kind: Kind) -> DemoCase:
         "drone": ("Drone photos", "Oblique and nadir photos; which way they face is unknown."),
         "street": ("Street panoramas", "360° panoramas taken between the houses."),
     }[kind]
+    clicks: dict[Kind, Point] = {"drone": (165.0, 52.0), "street": (267.0, 233.0)}
     return DemoCase(
         kind=kind,
         title=title,
         words=words,
         photos=demo() / kind / "photos",
         gallery=demo() / "galleries" / kind,
-        checkpoint=resources() / "checkpoints" / f"sample4geo-{kind}.safetensors",
+        checkpoint=demo_checkpoint(kind),
+        finder=resources() / "checkpoints" / f"attengeo-{kind}.safetensors",
+        click=clicks[kind],
     )

@@ -51,6 +51,7 @@ class MapPanel(QFrame):
         super().__init__()
         self._session, self._objects, self._library = session, objects, library
         self._shown: tuple[Candidate, ...] | None = None
+        self._fitted: set[Path] = set()  # photos, to the first object that was found in them
         self.map: Map | None = None
         self.setProperty("panel", True)
         self.setMinimumSize(200, 150)
@@ -106,6 +107,11 @@ class MapPanel(QFrame):
             current = self._objects.current
             number = None if current is None else current.pin.number
             self.map.show_objects(map_marks(self._objects.markers, number))
+            photo = self._objects.photo
+            first = photo is not None and photo not in self._fitted
+            if first and photo is not None and current is not None and current.box is not None:
+                self._fitted.add(photo)  # once: from then on the view is the user's
+                self.map.fit_object()
 
 
 class Workbench(QWidget):

@@ -190,6 +190,41 @@ def test_the_map_shows_what_was_found(qtbot, clicking, rooms, engine, scene):
     assert mark.polygon == rooms.objects.current.box.polygon
 
 
+def test_the_map_goes_to_a_photos_first_object_and_then_stays(
+    qtbot, clicking, rooms, engine, scene
+):
+    view = FakeMap()
+    clicking.bench.map.adopt(view, view)
+    for x in (0.25, 0.75):
+        click(qtbot, clicking, x, 0.5)
+        answer_objects(scene, engine)
+    assert view.fitted == [1]
+    rooms.session.step_query(1)
+    click(qtbot, clicking, 0.5, 0.5)
+    assert view.fitted == [1]
+    answer_objects(scene, engine)
+    assert view.fitted == [1, 1]
+    clicking.bench.objects.to_map.click()
+    assert view.fitted == [1, 1, 1]
+
+
+def test_the_selected_object_stays_in_sight_above_what_is_said_of_it(
+    qtbot, clicking, rooms, engine, scene
+):
+    for number in range(12):
+        rooms.objects.place((100.0 * number + 50, 900.0))
+    answer_objects(scene, engine)
+    rooms.objects.place((1900.0, 5.0))
+    engine.tell(engine.job(FindObjects), Problem("On the sky", "Click the object itself."))
+    panel = clicking.bench.objects
+    qtbot.waitUntil(panel.said.isVisible)
+    row = panel.table.currentIndex()
+    assert row.row() == 12
+    qtbot.waitUntil(
+        lambda: panel.table.viewport().rect().contains(panel.table.visualRect(row).center())
+    )
+
+
 def test_the_list_is_copied_and_exported(qtbot, clicking, engine, scene, monkeypatch, rooms):
     panel = clicking.bench.objects
     assert not panel.export.isEnabled()

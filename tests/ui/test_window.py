@@ -51,6 +51,7 @@ class FakeMap(QWidget):
     def __init__(self):
         super().__init__()
         self.gallery, self.candidates, self.rank, self.closed = None, (), None, False
+        self.fitted = []  # object numbers
 
     def show_gallery(self, folder, manifest):
         self.gallery = folder
@@ -71,7 +72,7 @@ class FakeMap(QWidget):
         pass
 
     def fit_object(self):
-        pass
+        self.fitted += [mark.number for mark in self.objects if mark.is_selected]
 
     def fit_gallery(self):
         pass
