@@ -23,6 +23,8 @@ from smoke_stage import Failed, Stage, executable_of  # noqa: E402
 
 TOP = 10
 SAME_SCORE = 2e-3
+SAME_PX = 1.0
+CLICKS = {"drone": (165.0, 52.0), "street": (267.0, 233.0)}  # as in app/ui/demo_cases.py
 START_LIMIT_S, DOCTOR_LIMIT_S, LONG_S = 60, 300, 900
 
 
@@ -131,6 +133,45 @@ def _require_same(
         raise Failed(f"{kind}: {ours[:3]} … here, {theirs[:3]} … from source")
 
 
+def click(stage: Stage) -> Found:
+    """An object in a drone photo and in a panorama: the box as from source, and on the ground."""
+    found: Found = {}
+    for kind in CLICKS:
+        geojson = stage.folder / f"{kind} objects.geojson"
+        wanted = _object_words(stage.resources, kind)
+        said = stage.run(*wanted, "--geojson", str(geojson), limit_s=LONG_S)
+        tile, box = _best_box(said)
+        source = stage.from_source(*_object_words(ROOT / "resources", kind), limit_s=LONG_S)
+        if source is None:
+            found[kind] = f"a box around {tile}, not compared with the source's"
+        else:
+            there, its = _best_box(source)
+            away = max(abs(a - b) for a, b in zip(box, its, strict=True))
+            if tile != there or away > SAME_PX:
+                raise Failed(f"{kind}: {box} around {tile} here, {its} around {there} from source")
+            found[kind] = f"the box around {tile} as from source, {away:.2f} px off"
+        features = json.loads(geojson.read_text(encoding="utf-8"))["features"]
+        if not any(feature["properties"].get("feature") == "object" for feature in features):
+            raise Failed(f"{geojson.name} has no object")
+    return found
+
+
+def _object_words(resources: Path, kind: str) -> list[str]:
+    photo = min((resources / "demo" / kind / "photos").glob("*.jpg"))
+    x, y = CLICKS[kind]
+    words = ["object", str(photo), "--click", f"{x:g},{y:g}", "--top", "3", "--json"]
+    words += ["--gallery", str(resources / "demo/galleries" / kind), "--device", "cpu"]
+    words += ["--locator", str(resources / f"checkpoints/sample4geo-{kind}.safetensors")]
+    return [*words, "--checkpoint", str(resources / f"checkpoints/attengeo-{kind}.safetensors")]
+
+
+def _best_box(said: str) -> tuple[str, list[float]]:
+    """Around which tile it was found, and its sides in that reference's pixels."""
+    answer = json.loads(said)[0]
+    best = answer["objects"][0]["boxes"][0]
+    return answer["references"][best["reference"]]["tile"], best["box"]
+
+
 def gallery(stage: Stage) -> Found:
     place = stage.folder / "галерея 画廊"
     stage.run(
@@ -207,6 +248,7 @@ STEPS: dict[str, Callable[[Stage], Found]] = {
     "version": version,
     "doctor": doctor,
     "locate": locate,
+    "object": click,
     "gallery": gallery,
     "import": importing,
     "train": train,
