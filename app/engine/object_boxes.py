@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from app.engine.confidence import posterior
 
 SAME_IOU = 0.5  # boxes that overlap more stand for one object
+POOL = 10  # of the highest scores, among which the surest boxes are looked for
 BoxArray = Float64[np.ndarray, "n 4"]
 
 
@@ -24,6 +25,14 @@ class Proposals:
     ground: Float64[np.ndarray, "n 4"]  # west, south, east, north in metres of the CRS
     score: Float64[np.ndarray, " n"]  # logits; -inf where no box may be
     reference: Int[np.ndarray, " n"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """A box and those that it suppresses."""
+
+    index: int  # of the proposals
+    members: Bool[np.ndarray, " n"]  # itself among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +64,32 @@ def allowed(boxes: BoxArray, valid: Bool[np.ndarray, "s s"]) -> Bool[np.ndarray,
     return np.asarray(inside & valid[row, column])
 
 
-def pick(proposals: Proposals, *, temperature: float, count: int) -> tuple[Picked, ...]:
-    """At most ``count`` boxes by non-maximum suppression, best first; none if all are forbidden.
-
-    A box's probability is the softmax over all boxes of all references, summed over those
-    that it suppresses: the network spreads what it thinks of one object over many boxes.
-    """
-    if not np.isfinite(proposals.score).any():
-        return ()
-    probability = posterior(proposals.score, temperature)
+def groups(proposals: Proposals, count: int) -> tuple[Group, ...]:
+    """At most ``count`` by non-maximum suppression, the highest score first."""
     open_ = np.isfinite(proposals.score)
-    picked: list[Picked] = []
-    while open_.any() and len(picked) < count:
+    found: list[Group] = []
+    while open_.any() and len(found) < count:
         best = int(np.argmax(np.where(open_, proposals.score, -np.inf)))
         same = open_ & (iou_with(proposals.ground[best], proposals.ground) >= SAME_IOU)
         same[best] = True
-        picked.append(Picked(best, float(probability[same].sum())))
+        found.append(Group(best, same))
         open_ &= ~same
-    return tuple(picked)
+    return tuple(found)
+
+
+def pick(proposals: Proposals, *, temperature: float, count: int) -> tuple[Picked, ...]:
+    """At most ``count`` boxes, the most probable first; none if all are forbidden.
+
+    A box's probability is the softmax over all boxes of all references, summed over those
+    that it suppresses: the network spreads what it thinks of one object over many boxes. So the
+    surest box need not be the one of the highest score; it is among the first of them.
+    """
+    found = groups(proposals, max(count, POOL))
+    if not found:
+        return ()
+    probability = posterior(proposals.score, temperature)
+    sure = [Picked(group.index, float(probability[group.members].sum())) for group in found]
+    return tuple(sorted(sure, key=lambda one: -one.probability)[:count])
 
 
 def best_near(proposals: Proposals, box: Float[np.ndarray, "4"], least_iou: float) -> int | None:

@@ -8,6 +8,7 @@ from app.engine.object_boxes import (
     Proposals,
     allowed,
     best_near,
+    groups,
     iou_with,
     joined,
     on_ground,
@@ -38,15 +39,28 @@ def test_boxes_lie_on_the_ground_where_the_reference_does():
     assert ground.tolist() == [[975, 1975, 1025, 2025], [1000, 2005, 1005, 2015]]
 
 
-def test_picking_is_plain_non_maximum_suppression():
+def test_groups_are_those_of_plain_non_maximum_suppression():
     found = some(300)
     order = np.argsort(-found.score)
     kept: list[int] = []
     for i in order:  # the textbook's
         if all(iou(found.ground[i], found.ground[k]) < SAME_IOU for k in kept):
             kept.append(int(i))
-    assert [p.index for p in pick(found, temperature=1.0, count=300)] == kept
-    assert [p.index for p in pick(found, temperature=1.0, count=7)] == kept[:7]
+    assert [g.index for g in groups(found, 300)] == kept
+    assert [g.index for g in groups(found, 7)] == kept[:7]
+    assert sorted(p.index for p in pick(found, temperature=1.0, count=300)) == sorted(kept)
+
+
+def test_the_most_probable_box_comes_first_however_many_are_asked_for():
+    """Three boxes on one place are together surer than the one of the highest score."""
+    boxes = np.array([[0, 0, 20, 20], [50, 50, 70, 70], [51, 50, 71, 70], [50, 51, 70, 71]], float)
+    ground = on_ground(boxes, x=0.0, y=0.0, size_m=50.0, size_px=100)
+    spread = Proposals(boxes, ground, np.array([1.0, 0.9, 0.8, 0.8]), np.zeros(4, int))
+    assert [p.index for p in pick(spread, temperature=1.0, count=1)] == [1]
+    assert [p.index for p in pick(spread, temperature=1.0, count=5)] == [1, 0]
+    assert pick(spread, temperature=0.01, count=1)[0].index == 0  # cold: the score alone
+    many = pick(some(300), temperature=1.0, count=8)
+    assert [p.probability for p in many] == sorted((p.probability for p in many), reverse=True)
 
 
 def test_every_box_lends_its_probability_to_one_pick():

@@ -89,8 +89,10 @@ def test_the_fitted_temperature_has_the_least_loss():
     right = rng.random(400) < 0.7
     logit = np.where(right, 3.0, 1.0) + rng.normal(0, 1, 400)
     probability = 1 / (1 + np.exp(-logit[:, None] / TEMPERATURES))
-    found = ObjectsMeasured("made", np.where(right, 0.8, 0.1), np.full(400, np.nan), probability)
-    loss = log_loss(probability, right)
+    iou, none = np.where(right, 0.8, 0.1), np.full(400, np.nan)
+    told = np.tile(iou[:, None], (1, len(TEMPERATURES)))
+    found = ObjectsMeasured("made", iou, none, told, probability)
+    loss = log_loss(probability, told >= 0.5)
     at = int(np.argmin(loss))
     assert found.calibration().temperature == TEMPERATURES[at]
     assert loss[at] < loss[0]
