@@ -1,10 +1,9 @@
 """What the ablations learn from and are measured on: cities of the demo world, rendered once.
 
 A data set is two folders: ``learn`` has places of the training cities, most to learn from and some
-held out (same-area); ``cross`` has places of other cities (cross-area). No two places of a city lie
-within ``APART_M``, so that a right tile has no near double in the gallery and no false negative in
-a batch. A drone's place has one tile and several photos, as in University-1652; a street's has one
-panorama.
+held out (same-area); ``cross`` has places of other cities (cross-area). Places of a city lie apart,
+so that a right tile has no near double in the gallery. A drone's place has one tile and several
+photos, as in University-1652; a street's has one panorama.
 """
 
 import math
@@ -32,8 +31,7 @@ from app.engine.world import (
 from app.engine.world_objects import write_object_pairs
 
 AREAS = ("same", "cross")
-APART_M = 40.0
-TRIES = 12  # photos for each place that is wanted; a full city gives fewer places
+TRIES = 5  # photos for each place that is wanted; a full city gives fewer places
 SATELLITE_PX, DRONE_PX, PANORAMA_PX = 112, 128, (128, 256)
 
 
@@ -45,11 +43,12 @@ class Cities:
     view: PhotoView
     objects: bool = False
     first_seed: int = 0
-    training: int = 6  # cities
+    training: int = 8  # cities
     others: int = 3
-    learnt: int = 150  # places, or clicked objects, of each training city
-    held: int = 30  # more of them, held out
-    unseen: int = 60  # places of each other city
+    learnt: int = 90  # places, or clicked objects, of each training city
+    held: int = 20  # more of them, held out
+    unseen: int = 55  # places of each other city
+    apart_m: float = 30.0  # the least distance of two places
     photos: int = 1  # of each place
     tested_photos: int = 1
     difficulty: float = 0.2
@@ -107,7 +106,7 @@ def _city(folder: Path, cities: Cities, area: str, seed: int) -> list[dict[str, 
             drone_px=DRONE_PX,
             panorama_px=PANORAMA_PX,
         )
-        if any(_metres(pair, other) < APART_M for other in kept):
+        if any(_metres(pair, other) < cities.apart_m for other in kept):
             continue
         # The first ones are held out: every city has them, however few places it has room for.
         held = len(kept) < wanted - learnt
