@@ -222,7 +222,7 @@ def _show(args: argparse.Namespace) -> int:
             print(f"{difference.field:>22}  {difference.values[1]}")
     for done in read_metrics(row.path)[-10:]:
         figures = "  ".join(f"{name} {value:.4f}" for name, value in done.metrics.items())
-        print(f"epoch {done.epoch:>3}  loss {done.loss:.4f}  {figures}")
+        print(f"epoch {done.epoch + 1:>3}  loss {done.loss:.4f}  {figures}")
     print("\n".join(tail(row.path, LOG, lines=5)))
     return 0
 

@@ -135,13 +135,15 @@ def _go_on(loop: _Loop, state: RunState) -> None:
     loop.done = state.progressed
     if loop.learner.team.first:
         write_metrics(loop.run.run_dir, loop.done.history)
-        at = f"epoch {loop.done.epoch}, update {loop.done.step}"
-        log(loop.run.run_dir, f"goes on at {at}")
+        at = f"epoch {loop.done.epoch + 1}, after {loop.done.step} of its updates"
+        log(loop.run.run_dir, f"goes on in {at}")
 
 
 def _epochs(loop: _Loop, loader: "DataLoader[Any]", held_loader: "DataLoader[Any]") -> Trained:
     run, done, team = loop.run, loop.done, loop.learner.team
     loop.saved = time.perf_counter()
+    if done.best is not None:
+        loop.watch.say(best=_best_shown(loop), best_by=loop.best_by)
     loop.watch.begin(steps=done.steps, steps_total=run.epochs * loop.updates)
     while done.epoch < run.epochs and not team.told(int(_tired(loop))):
         try:
@@ -152,10 +154,8 @@ def _epochs(loop: _Loop, loader: "DataLoader[Any]", held_loader: "DataLoader[Any
                 _save(loop)
             raise
         loop.watch.report(told)  # may raise JobCancelled: the epoch just told is safe on disk
-    best = loop.done.best[0] if loop.done.best else -1.0
     loop.watch.say(state="done", seconds_left=None, note="")
-    shown = -best if loop.best_by in LOWER_IS_BETTER else best
-    return Trained(run.run_dir, run.run_dir / BEST, shown, loop.best_by)
+    return Trained(run.run_dir, run.run_dir / BEST, _best_shown(loop), loop.best_by)
 
 
 def _tired(loop: _Loop) -> bool:
@@ -176,7 +176,7 @@ def _one_epoch(loop: _Loop, loader: "DataLoader[Any]") -> None:
     if done.loss is None:
         done.loss = torch.zeros((), device=learner.device.name)
     done.loss = done.loss.to(learner.device.name)
-    loop.watch.say(note=f"epoch {done.epoch}", epoch=done.epoch)
+    loop.watch.say(note=f"epoch {done.epoch + 1}", epoch=done.epoch)
     batches = iter(loader)
     began = time.perf_counter()
     while group := list(islice(batches, run.accumulate)):
@@ -240,7 +240,7 @@ def _tell_progress(loop: _Loop) -> None:
         run, done = loop.run, loop.done
         steps = done.epoch * loop.updates + done.step
         total = run.epochs * loop.updates
-        loop.watch.report(Progress(steps, total, f"epoch {done.epoch}"))
+        loop.watch.report(Progress(steps, total, f"epoch {done.epoch + 1}"))
 
 
 def _find_negatives(loop: _Loop) -> None:
@@ -313,10 +313,14 @@ def _measure(loop: _Loop, held_loader: "DataLoader[Any]", loss: float) -> dict[s
             _keep(loop, figures, f"epoch-{done.epoch:04d}.safetensors")
             for old in sorted(run.run_dir.glob("epoch-*.safetensors"))[: -run.keep_last]:
                 old.unlink()
-    assert done.best is not None
-    best = -done.best[0] if loop.best_by in LOWER_IS_BETTER else done.best[0]
-    loop.watch.say(best=best, best_by=loop.best_by)
+    loop.watch.say(best=_best_shown(loop), best_by=loop.best_by)
     return figures
+
+
+def _best_shown(loop: _Loop) -> float:
+    """The best figure as it was measured; -1 where none was."""
+    best = loop.done.best[0] if loop.done.best else -1.0
+    return -best if loop.best_by in LOWER_IS_BETTER else best
 
 
 def _keep(loop: _Loop, figures: Figures, name: str) -> None:
@@ -367,7 +371,7 @@ def _refuse_not_finite(loop: _Loop) -> None:
 def _diverged(loop: _Loop, told: str) -> Diverged:
     run = loop.run
     kept = run.run_dir / BEST
-    told = f"{told} in epoch {loop.done.epoch}; the run has stopped"
+    told = f"{told} in epoch {loop.done.epoch + 1}; the run has stopped"
     return Diverged(
         told,
         (f"The best checkpoint so far is kept: {kept}. " if kept.is_file() else "")

@@ -74,6 +74,6 @@ def log_start(run: Train, task: TrainingTask, network: Network, device: Device) 
 def told_epoch(done: EpochDone) -> str:
     figures = "".join(f", {name} {value:.4f}" for name, value in done.metrics.items())
     return (
-        f"epoch {done.epoch}: loss {done.loss:.4f}{figures}, lr {done.lr:.2e}, "
+        f"epoch {done.epoch + 1}: loss {done.loss:.4f}{figures}, lr {done.lr:.2e}, "
         f"{done.images_per_s:.0f} pictures/s, {done.seconds:.1f} s, {done.memory_mb:.0f} MB"
     )

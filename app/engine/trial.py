@@ -189,6 +189,18 @@ def _colours(network: Network, images: Float[Tensor, "b 3 h w"]) -> list[Picture
 
 
 def _sheet(columns: list[tuple[Picture, Picture]]) -> Picture:
+    """Rows of pairs, not much wider than high: in a narrow place they are still to be seen."""
+    widest = max(picture.shape[1] / picture.shape[0] for pair in columns for picture in pair)
+    across = max(1, round(math.sqrt(2 * len(columns) / widest)))
+    rows = [_row(columns[i : i + across]) for i in range(0, len(columns), across)]
+    width = max(row.shape[1] for row in rows)
+    padded = [
+        np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows
+    ]
+    return np.concatenate(padded)
+
+
+def _row(columns: list[tuple[Picture, Picture]]) -> Picture:
     """All cells of one height; a column is as wide as its wider picture."""
     drawn = []
     for pair in columns:

@@ -108,11 +108,12 @@ def moved_notice(change: DeviceChanged) -> Notice:
     return Notice(f"Photos are located on {change.device} again", change.reason, "good")
 
 
-def promoted_notice(checkpoint: Path) -> Notice:
+def promoted_notice(checkpoint: Path, *, build: Act) -> Notice:
     return Notice(
         f"{checkpoint.name} is a checkpoint now, and in use",
-        "If it locates photos: galleries that another checkpoint described have to be built again.",
+        "To locate photos with it, build a gallery: those of other checkpoints do not fit it.",
         "good",
+        actions=(("Build a gallery…", build),),
     )
 
 

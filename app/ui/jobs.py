@@ -114,7 +114,7 @@ class Jobs(QObject):
             case Progress() as progress:
                 self._jobs[event.job] = replace(job, progress=progress)
             case EpochDone(epoch=epoch):
-                note = replace(job.progress, note=f"epoch {epoch}")
+                note = replace(job.progress, note=f"epoch {epoch + 1}")
                 self._jobs[event.job] = replace(job, progress=note)
             case QueryRead():
                 pass

@@ -83,7 +83,7 @@ class LongWork(QObject):
     @Slot(object)
     def _on_promoted(self, checkpoint: Path) -> None:
         self._library.choose_checkpoint(checkpoint)
-        self.said.emit(promoted_notice(checkpoint))
+        self.said.emit(promoted_notice(checkpoint, build=self.ask_build))
 
     @Slot(object, object)
     def _on_evaluated(self, request: Evaluate, done: Evaluated) -> None:

@@ -96,8 +96,8 @@ def _stands(status: RunStatus) -> str:
     words = [str(status.state)]
     if status.state in LIVE and status.epochs:
         words.append(f"epoch {min(status.epoch + 1, status.epochs)} of {status.epochs}")
-        if status.note and not status.note.startswith("epoch"):
-            words.append(status.note)
+        if status.note != status.state and not status.note.startswith("epoch"):
+            words += [status.note] if status.note else []
         if status.state == "running" and status.seconds_left is not None:
             words.append(f"{duration(status.seconds_left)} left")
     return ", ".join(words)
@@ -112,7 +112,7 @@ class EpochsTable(WordTable):
     def show_epochs(self, epochs: tuple[EpochDone, ...]) -> None:
         """Newest first; a column for each figure that was measured."""
         names = tuple(dict.fromkeys(name for e in epochs for name in _figures(e)))
-        head = (*self.HEAD[:2], *names, *self.HEAD[2:])
+        head = (*self.HEAD[:2], *map(words_of_figure, names), *self.HEAD[2:])
         rows = tuple(
             (
                 str(e.epoch + 1),
@@ -213,6 +213,11 @@ def _figures(epoch: EpochDone) -> Mapping[str, float]:
         return epoch.metrics
     found = {"R@1": epoch.recall_at_1, "median_m": epoch.median_m}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def words_of_figure(name: str) -> str:
+    """Its unit stands in the cells: "median_m" is the median."""
+    return words_of(name.removesuffix("_m")) if name.endswith("_m") else name
 
 
 def _figure(name: str, value: float | None) -> str:

@@ -30,6 +30,7 @@ from app.messages import TrainingEstimate
 from app.models.catalog import BY_NAME as NETWORKS
 from app.models.catalog import SPECS
 from app.train_request import Option, Train, options
+from app.ui.evaluation_form import DATA_SETS
 from app.ui.library import Library
 from app.ui.theme import GAP, icon
 from app.ui.training_fields import ChoiceField, Field, TextField, make_field, words_of
@@ -47,6 +48,8 @@ TITLES = {
 NO_RECIPE = "Own settings"
 FIRST = ("data", "data_name")  # what a run begins with, before where it goes
 SHEET_WIDTH = 380
+# More can be typed: cuda:1, vigor-cross-heldback.
+OFFERED = {"data_name": ("", *DATA_SETS), "device": ("auto", "cpu", "cuda")}
 
 
 class TrainingForm(QDialog):
@@ -95,6 +98,8 @@ class TrainingForm(QDialog):
             field = ChoiceField(option, may_type=False)
         elif option.name == "init":
             field = ChoiceField(option, may_type=True)
+        elif option.name in OFFERED:
+            field = ChoiceField(option, OFFERED[option.name], may_type=True)
         else:
             field = make_field(option)
         self.fields[option.name] = field
@@ -337,12 +342,13 @@ class TrainingForm(QDialog):
 def told(estimate: TrainingEstimate) -> str:
     """An estimate in words."""
     share = estimate.memory_bytes / max(1, estimate.memory_total_bytes)
+    whose = "this computer" if estimate.device == "cpu" else estimate.device
     return (
         f"{estimate.pairs:,} pairs, {estimate.steps_per_epoch:,} steps an epoch, "
         f"{estimate.parameters / 1e6:.2f} million weights.\n"
         f"{duration(estimate.seconds_per_epoch)} an epoch, {duration(estimate.seconds_total)} in "
         f"all, without the measurements.\n"
-        f"{estimate.memory_bytes / 1e9:.1f} GB of memory ({share:.0%} of {estimate.device}'s)"
+        f"{estimate.memory_bytes / 1e9:.1f} GB of memory ({share:.0%} of what {whose} has)"
         + (": too little to spare." if share > 0.9 else ".")
     )
 

@@ -57,7 +57,7 @@ def test_two_processes_have_the_loss_curve_of_one_at_the_same_batch(tmp_path):
     assert other.metrics == pytest.approx(last.metrics, abs=0.01)
     # The first process alone wrote.
     log = (two / "log.txt").read_text()
-    assert log.count("epoch 1: loss") == 1
+    assert log.count("epoch 2: loss") == 1
     assert json.loads((two / "status.json").read_text())["state"] == "done"
 
 

@@ -132,6 +132,29 @@ def test_the_status_of_a_live_run_says_where_it_is(run):
     assert not is_held(run.run_dir)
 
 
+def test_a_run_that_goes_on_still_knows_its_best_figure(run):
+    """Before the next measurement, which may be hours away."""
+    ended = []
+
+    def stop_after_the_first(told):
+        if isinstance(told, EpochDone):
+            raise JobCancelled
+
+    with pytest.raises(JobCancelled):
+        train(run, stop_after_the_first)
+    best = read_status(run.run_dir).best
+    assert best is not None
+
+    def look(told):
+        if isinstance(told, Progress) and told.note == "epoch 2":
+            ended.append(read_status(run.run_dir))
+            raise JobCancelled
+
+    with pytest.raises(JobCancelled):
+        train(run, look)
+    assert (ended[0].best, ended[0].best_by) == (best, "R@1")
+
+
 def test_a_run_that_is_not_live_takes_no_words(run):
     train(replace(run, epochs=1))
     with pytest.raises(UserError, match="is not running: it is done"):

@@ -65,7 +65,7 @@ def test_a_run_stopped_and_resumed_ends_with_the_weights_of_an_unbroken_one(run,
 
 def test_an_epoch_that_was_cancelled_half_way_is_done_again(run, tmp_path):
     def cancel_in_the_second_epoch(told):
-        if isinstance(told, Progress) and told.note == "epoch 1":
+        if isinstance(told, Progress) and told.note == "epoch 2":
             raise JobCancelled
 
     broken = replace(run, run_dir=tmp_path / "broken")
@@ -142,7 +142,7 @@ def test_the_run_folder_tells_the_whole_story(run):
     assert [e.epoch for e in epochs] == [0, 1, 2]
     assert read_config(run.run_dir) == run
     assert done.recall_at_1 == max(e.recall_at_1 for e in epochs)
-    assert "epoch 2: loss" in (run.run_dir / "log.txt").read_text()
+    assert "epoch 3: loss" in (run.run_dir / "log.txt").read_text()
     card = read_card(done.checkpoint)
     assert (card.network, card.query_view, card.tile_size_m) == ("sample4geo", "drone", 80.0)
     assert card.training["lr"] == 1e-3
@@ -193,7 +193,7 @@ def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(run):
     state = torch.load(run.run_dir / "last.pt", weights_only=True)
     state["learner"]["network"]["logit_scale"] = torch.tensor(1e9)  # exp of it is infinite
     torch.save(state, run.run_dir / "last.pt")
-    with pytest.raises(UserError, match=r"The loss became (nan|inf) in epoch 1") as problem:
+    with pytest.raises(UserError, match=r"The loss became (nan|inf) in epoch 2") as problem:
         train(run)
     assert "best.safetensors" in problem.value.hint
     assert (run.run_dir / "best.safetensors").read_bytes() == good

@@ -63,11 +63,11 @@ def test_a_preview_shows_queries_above_their_satellite_pictures(run, tmp_path):
     told = answered(PreviewTraining(run, tmp_path / "sheet.png", 3))
     assert told.count == 3
     sheet = decoded(told.picture)
-    assert sheet.shape == (2 * (CELL + GAP), 3 * (CELL + GAP), 3)
-    for column in range(3):
-        left = column * (CELL + GAP)
-        query = sheet[:CELL, left : left + CELL].astype(float)
-        satellite = sheet[CELL + GAP : -GAP, left : left + CELL].astype(float)
+    step = CELL + GAP
+    assert sheet.shape == (4 * step, 2 * step, 3)  # two pairs beside each other, one below
+    for top, left in ((0, 0), (0, step), (2 * step, 0)):
+        query = sheet[top : top + CELL, left : left + CELL].astype(float)
+        satellite = sheet[top + step : top + step + CELL, left : left + CELL].astype(float)
         assert query.std() > 10
         assert np.abs(query - satellite).mean() > 1  # two pictures, not one twice
 

@@ -1,14 +1,18 @@
 """The training tab: what it shows of runs, what it starts, and that it loses nothing typed."""
 
+import json
 from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
 
+from app.engine.run_control import RunStatus
 from app.engine.run_store import RunStore
+from app.engine.runs import METRICS
 from app.messages import TrainingEstimate
 from app.train_request import options
 from app.ui.library import Library
+from app.ui.run_details import _stands
 from app.ui.training_fields import NumberField, words_of
 from app.ui.training_form import TrainingForm, duration, told
 from app.ui.training_page import TrainingPage
@@ -62,6 +66,35 @@ def test_the_newest_run_is_shown_with_its_epochs(qtbot, page, session, tmp_path)
     assert page.head.name.text() == "one"
     assert page.epochs.cells.rowCount() == 3
     assert page.epochs.cells.rows[0][0] == "3"  # newest first
+
+
+def test_a_paused_run_is_called_so_once():
+    paused = RunStatus("paused", epoch=2, epochs=12, note="paused", seconds_left=80.0)
+    assert _stands(paused) == "paused, epoch 3 of 12"
+    rendering = RunStatus("running", epochs=12, note="rendering views")
+    assert _stands(rendering) == "running, epoch 1 of 12, rendering views"
+
+
+def test_figures_are_headed_by_words_and_not_by_a_unit(qtbot, page, session, tmp_path):
+    folder = make_run(tmp_path / "one", epochs=1)
+    line = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    line["metrics"] = {"R@1": 0.25, "median_m": 143.9}
+    (folder / METRICS).write_text(json.dumps(line) + "\n", encoding="utf-8")
+    shown(qtbot, page, session, folder)
+    head = page.epochs.cells.head
+    assert head[2:4] == ("R@1", "Median")
+    assert page.epochs.cells.rows[0][2:4] == ("25.0%", "144 m")
+
+
+def test_data_sets_and_devices_are_offered_and_others_can_be_typed(form):
+    for name, offered, typed in (
+        ("data_name", "university-street", "vigor-cross-heldback"),
+        ("device", "cuda", "cuda:1"),
+    ):
+        box = form.fields[name].box
+        assert box.findText(offered) >= 0
+        box.setCurrentText(typed)
+        assert getattr(form.run, name) == typed
 
 
 def test_what_can_be_done_follows_the_state(qtbot, page, session, tmp_path):
