@@ -107,7 +107,7 @@ def calibrate_command(telling: Telling, args: argparse.Namespace) -> int:
 
 
 def object_command(telling: Telling, args: argparse.Namespace) -> int:
-    """Each photo on its own: one that fails does not stop the others."""
+    """Each photo, and each click in it, on its own: one that fails does not stop the others."""
     from app.engine.export_found import export
     from app.engine.shelf import Shelf
 
@@ -119,9 +119,11 @@ def object_command(telling: Telling, args: argparse.Namespace) -> int:
         try:
             with telling() as report:
                 shelf.sharing.tell = report
-                answers.append(_answer(args, one, shelf, locations, report))
+                clicks = _sound_clicks(one, shelf, force=args.force)
+                good = replace(one, clicks=clicks)
+                answers.append(_answer(args, good, shelf, locations, report))
         except UserError as error:
-            print(f"skyfix: {error}\n  {error.hint}", file=sys.stderr)
+            _complain(error)
             continue
         if not args.json:
             print(found_text(answers[-1]), end="\n\n")
@@ -132,7 +134,36 @@ def object_command(telling: Telling, args: argparse.Namespace) -> int:
     for path in (args.geojson, args.export):
         if path is not None and answers:
             export(Export(path, tuple(locations), tuple(answers)))
-    return 1 if len(answers) < len(asked) else 0
+    answered = sum(len(answer.objects) for answer in answers)
+    return 1 if answered < sum(len(one.clicks) for one in asked) else 0
+
+
+def _complain(error: UserError) -> None:
+    print(f"skyfix: {error}\n  {error.hint}", file=sys.stderr)
+
+
+def _sound_clicks(asked: Asked, shelf: "Shelf", *, force: bool) -> tuple[Point, ...]:
+    """Those that can have an answer; what is wrong with each other one is told.
+
+    Raises UserError, of the last one, where none is left.
+    """
+    from app.engine.object_clicks import check_clicks
+
+    query = shelf.query(asked.photo)
+    sound: list[Point] = []
+    wrong: list[UserError] = []
+    for click in asked.clicks:
+        try:
+            check_clicks(query, (click,), force=force)
+        except UserError as error:
+            wrong.append(error)
+        else:
+            sound.append(click)
+    for error in wrong if sound else wrong[:-1]:
+        _complain(error)
+    if not sound:
+        raise wrong[-1]
+    return tuple(sound)
 
 
 def _answer(

@@ -109,6 +109,22 @@ def test_a_table_of_clicks_is_answered_photo_by_photo(asked, place, tmp_path, ca
     assert "gone.png" in captured.err
 
 
+def test_a_click_that_makes_no_sense_costs_no_other_of_its_photo(asked, place, capsys):
+    argv = [*asked, "--tile", tile(place), "--json"]
+    for click in ("8.5,32.5", "99,8", "24,32", "8,-3"):
+        argv.append(f"--click={click}")
+    assert run_command(argv) == 1
+    captured = capsys.readouterr()
+    (answer,) = json.loads(captured.out)
+    assert [one["click"] for one in answer["objects"]] == [[8.5, 32.5], [24.0, 32.0]]
+    assert "99, 8" in captured.err
+    assert "8, -3" in captured.err
+    assert run_command([*argv[:-4], "--click=99,8", "--click=8,-3"]) == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == []
+    assert captured.err.count("outside") == 2
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
