@@ -317,5 +317,6 @@ def _require(folder: Path, view: str, **counts: int) -> None:
         if not count:
             raise UserError(
                 f"{folder} has no {split} pairs with {view} queries",
-                "Choose another data set, or a network for this view.",
+                "Choose another data set, or a network for this view: query_view among the "
+                "overrides (--set query_view=street).",
             )

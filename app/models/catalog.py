@@ -58,6 +58,12 @@ SPECS = (
                 "query_size": (384, 384),
                 "satellite_size": (384, 384),
             },
+            "paper-university-street": {  # of photos that are no panoramas
+                "backbone": "convnext_base.fb_in22k_ft_in1k_384",
+                "query_view": "street",
+                "query_size": (384, 384),
+                "satellite_size": (384, 384),
+            },
             "paper-cvusa": {
                 "backbone": "convnext_base.fb_in22k_ft_in1k_384",
                 "query_view": "street",

@@ -124,6 +124,11 @@ LPN: dict[str, dict[str, Any]] = {
         "query_size": (256, 256),
         "satellite_size": (256, 256),
     },
+    "paper-university-street": {
+        "query_view": "street",
+        "query_size": (256, 256),
+        "satellite_size": (256, 256),
+    },
 }
 
 MFRGN: dict[str, dict[str, Any]] = {

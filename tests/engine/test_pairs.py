@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from app.engine.datasets import augment as looks
-from app.engine.datasets.pairs import Augment, PairDataset, pair_loader, read_pairs
+from app.engine.datasets.pairs import Augment, PairDataset, decoded, pair_loader, read_pairs
+from app.engine.framing import frame_query
 from app.engine.sampling import PlaceBatches, ground_of
 from app.errors import UserError
 from app.geo import LatLon
@@ -209,13 +210,26 @@ def test_chance_comes_from_seed_epoch_and_index_alone(folder):
     assert not np.array_equal(first[2, 4].query, other[2, 4].query)
 
 
-def test_a_perspective_street_photo_is_refused(tmp_path):
+@pytest.mark.parametrize("heading", ["", "90"])
+def test_a_perspective_street_photo_is_never_turned_but_its_satellite_picture_is(tmp_path, heading):
     write_pairs(tmp_path)
     row = list(ROW)
-    row[HEADER.index("view")] = "street"
+    row[HEADER.index("view")], row[HEADER.index("heading_deg")] = "street", heading
     write_table(tmp_path, [row])
-    with pytest.raises(UserError, match="is no panorama"):
-        dataset(read_pairs(tmp_path, "train"))
+    pairs = read_pairs(tmp_path, "train")
+    exact = dataset(pairs)[0, 0]
+    shown = frame_query(
+        decoded(pairs[0].query), kind="perspective", size=exact.query.shape[:2], heading_deg=0.0
+    )
+    assert np.array_equal(exact.query, shown)
+    turned = dataset(pairs, Augment(heading_jitter_deg=30.0, flip=False, looks=0.0))
+    items = [turned[epoch, 0] for epoch in range(12)]
+    assert all(np.array_equal(item.query, exact.query) for item in items)
+    quarters = {
+        next(q for q in range(4) if np.array_equal(item.satellite, np.rot90(exact.satellite, q)))
+        for item in items
+    }
+    assert quarters == {0, 1, 2, 3}
 
 
 def test_an_unreadable_picture_is_an_answer_not_a_crash(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.card import read_card
 from app.engine.checkpoints import load_checkpoint
 from app.engine.datasets.catalog import open_data_set
 from app.engine.distributed import Team
@@ -85,6 +86,37 @@ def test_a_recipe_trains_on_its_data_set(name, data, data_sets, tmp_path):
     assert all(line.metrics for line in told)
     assert done.checkpoint.is_file()
     assert done.best_by == ("accu@0.5" if NETWORKS[run.network].task == "object" else "R@1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["sample4geo", "lpn"])
+def test_university_trains_from_the_street_too(network, data_sets, tmp_path):
+    """Its street photos are no panoramas and face anywhere; drone pictures are left alone."""
+    run = make_train(
+        tmp_path / "run",
+        data_sets("university"),
+        data_name="university-street",
+        network=network,
+        preset="smallest",
+        overrides={"query_view": "street"},
+        epochs=2,
+        batch_size=3,
+        device="cpu",
+    )
+    done = train(run)
+    card = read_card(done.checkpoint)
+    assert (card.query_view, set(card.sizes)) == ("street", {"street", "satellite"})
+    assert len(read_metrics(run.run_dir)) == 2
+
+
+def test_a_network_for_another_view_is_told_how_to_change_it(data_sets, tmp_path):
+    run = make_train(
+        tmp_path / "run", data_sets("university"), data_name="university-street",
+        preset="smallest", device="cpu",
+    )  # fmt: skip
+    with pytest.raises(UserError, match="no train pairs with drone queries") as told:
+        train(run)
+    assert "--set query_view=street" in told.value.hint
 
 
 @pytest.mark.parametrize("one", RECIPES, ids=[one.name for one in RECIPES])

@@ -187,6 +187,10 @@ def _spot(row: dict[str, str]) -> tuple[float, float] | None:
 class PairDataset(Dataset[PairItem | UserError]):
     """Pairs as pictures of the network's input sizes, the query turned to north.
 
+    A street photo that is no panorama stays as it is, as where it is located: turning it about
+    its centre makes no other heading of it. Its heading is any, so only the satellite picture
+    is turned, by quarters.
+
     An item's key is ``(epoch, index)``: all chance comes from seed, epoch and index, so neither
     the number of workers nor a resumed run changes an item. A picture that cannot be read is
     *returned* as its UserError: raised in a worker process it would lose its words.
@@ -204,12 +208,6 @@ class PairDataset(Dataset[PairItem | UserError]):
         self.pairs = tuple(pairs)
         self._query_size, self._satellite_size = query_size, satellite_size
         self._augment, self._seed = augment, seed
-        for pair in self.pairs:
-            if pair.view == "street" and pair.kind == "perspective":
-                raise UserError(
-                    f"{pair.query} is a street photo that is no panorama",
-                    "Street networks are trained on panoramas: only those can be turned to north.",
-                )
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -227,7 +225,7 @@ class PairDataset(Dataset[PairItem | UserError]):
 
     def _exact(self, pair: Pair) -> PairItem:
         return PairItem(
-            self._framed(self._query(pair), pair, pair.heading_deg or 0.0),
+            self._framed(self._query(pair), pair, pair.heading_deg or 0.0 if turns(pair) else 0.0),
             self._satellite(pair),
             pair.place,
         )
@@ -252,7 +250,7 @@ class PairDataset(Dataset[PairItem | UserError]):
         if pair.kind == "perspective" and augment.zoom:
             query = _centre(query, 1 - rng.uniform(0, augment.zoom))
         # The satellite picture turns counter-clockwise by quarters: old east is the new north.
-        query = self._framed(query, pair, heading - 90 * quarter)
+        query = self._framed(query, pair, heading - 90 * quarter if turns(pair) else 0.0)
         satellite = np.rot90(self._satellite(pair), quarter)
         if augment.flip and rng.random() < 0.5:
             query, satellite = query[:, ::-1], satellite[:, ::-1]
@@ -271,6 +269,11 @@ class PairDataset(Dataset[PairItem | UserError]):
             heading_deg=heading_deg % 360,
             rows=pair.rows,
         )
+
+
+def turns(pair: Pair) -> bool:
+    """Whether turning its query about the centre shows what another heading would."""
+    return pair.view != "street" or pair.kind == "panorama"
 
 
 def _collate(items: Sequence[PairItem | UserError]) -> PairPictures | UserError:
