@@ -19,6 +19,8 @@ SHOTS = {
     "window-dark": ("drone", "dark", 4),
     "street": ("street", "light", 1),
 }
+OBJECTS = {"objects": ("drone", "light", 3)}
+CLICKS = {(300.0, 90.0): "Corner house", (60.0, 150.0): "Parked car", (480.0, 290.0): "Red roof"}
 TASKS = {"training": ("train", "light"), "evaluation": ("evaluate", "light")}
 CHECKPOINT = "resources/checkpoints/sample4geo-drone.safetensors"
 RUNS = {"first try": ["--lr", "0.002"], "slower rate": ["--lr", "0.0005"]}
@@ -29,7 +31,7 @@ PATIENCE_S = 300
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", nargs="?", type=Path, default=Path("docs/images"))
-    names = sorted({*SHOTS, *TASKS})
+    names = sorted({*SHOTS, *OBJECTS, *TASKS})
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument("--one", choices=names, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -40,7 +42,7 @@ def main() -> int:
         if set(args.only) & set(TASKS):
             work(_environment(worked))
         for name in args.only:
-            _, theme = TASKS.get(name) or SHOTS[name][:2]
+            _, theme = TASKS.get(name) or {**SHOTS, **OBJECTS}[name][:2]
             with tempfile.TemporaryDirectory() as fresh:
                 home = worked if name in TASKS else fresh
                 config = Path(home) / "config"
@@ -95,8 +97,9 @@ def take(name: str, folder: Path) -> int:
     if name in TASKS:
         photographer, arguments = OfTask(folder / f"{name}.png", TASKS[name][0]), []
     else:
-        kind, _, row = SHOTS[name]
-        photographer, arguments = Photographer(folder / f"{name}.png", row), ["--demo", kind]
+        kind, _, row = {**SHOTS, **OBJECTS}[name]
+        made = OfObjects if name in OBJECTS else Photographer
+        photographer, arguments = made(folder / f"{name}.png", row), ["--demo", kind]
     timer = QTimer()
     timer.setInterval(200)
     timer.timeout.connect(photographer.look)
@@ -132,7 +135,8 @@ class Photographer:
                 return
             window.resize(*SIZE)
             self.arrange(window)
-        self._still += 1
+        if self._still < 1 or self.rests(window):
+            self._still += 1
         if self._still == 30:  # six seconds at rest: heatmaps and map tiles have come
             self.done = window.grab().save(str(self._path))
             window.close()
@@ -144,6 +148,29 @@ class Photographer:
     def arrange(self, window: Any) -> None:
         session = window._rooms.session
         session.select(session.paths[self._row])
+
+    def rests(self, window: Any) -> bool:
+        """Whether what was arranged has its answers."""
+        del window
+        return True
+
+
+class OfObjects(Photographer):
+    """Of a photo in which three objects were clicked and named."""
+
+    def is_ready(self, window: Any) -> bool:
+        return super().is_ready(window) and window._rooms.library.finder is not None
+
+    def arrange(self, window: Any) -> None:
+        super().arrange(window)
+        objects = window._rooms.objects
+        objects.switch(True)
+        for number, (click, name) in enumerate(CLICKS.items(), 1):
+            objects.place(click)
+            objects.rename(number, name)
+
+    def rests(self, window: Any) -> bool:
+        return all(marker.box is not None for marker in window._rooms.objects.markers)
 
 
 class OfTask(Photographer):

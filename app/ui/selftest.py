@@ -17,14 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEventLoop, QTimer
+from PySide6.QtCore import QEvent, QEventLoop, QPointF, Qt, QTimer
+from PySide6.QtGui import QMouseEvent
+from PySide6.QtWidgets import QApplication, QWidget
 
 from app.engine.run_control import LIVE
 from app.errors import UserError
 from app.messages import Location
 from app.settings import Settings
 from app.train_request import Train
-from app.ui.demo_cases import Kind, demo_case
+from app.ui.demo_cases import DemoCase, Kind, demo_case
 from app.ui.engine_link import EngineLink
 from app.ui.failures import catch_unexpected
 from app.ui.main import close_rooms, make_application, make_map, make_rooms
@@ -37,7 +39,7 @@ from app.ui.window import MainWindow, Rooms
 LIMIT_S = 300.0  # for one thing to happen: a loaded machine takes a minute for the first answer
 POLL_MS = 20
 PAIRS = 8
-PINS = 'JSON.stringify([...document.querySelectorAll(".pin")].map((pin) => pin.textContent))'
+MARKS = 'JSON.stringify([...document.querySelectorAll("%s")].map((mark) => mark.textContent))'
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,9 @@ class _Trial:
         for kind, name in cases:
             self._check(name, partial(self._locate, kind))
             self._check(f"map of the {name}", self._read_pins)
+            if demo_case(kind).finder.is_file():
+                self._check(f"object in the {name}", partial(self._click, demo_case(kind)))
+        self._check("export", self._export)
         self._check("training", self._train)
         self._check("notices", self._read_notices)
 
@@ -164,11 +169,14 @@ class _Trial:
         return answer is not None and answer.query.photo.is_relative_to(photos)
 
     def _read_pins(self) -> str:
-        """Asks the page in the web engine which pins it draws."""
         answer = self._answer()
         if answer is None:
             raise _Missed("there is no answer to show")
-        wanted = sorted(str(candidate.rank) for candidate in answer.candidates)
+        self._read_page(".pin", [str(candidate.rank) for candidate in answer.candidates])
+        return f"{len(answer.candidates)} pins read back from the page"
+
+    def _read_page(self, marks: str, wanted: list[str]) -> None:
+        """Asks the page in the web engine which marks of a class it draws."""
         view = self._window.bench.map.map
         assert isinstance(view, MapView)
         self._until(lambda: view.face is not None, "the map to begin")
@@ -181,15 +189,58 @@ class _Trial:
             told[0] = sorted(json.loads(said)) if said else []
 
         def ask() -> bool:
-            page.runJavaScript(PINS, hear)
-            return told[0] == wanted
+            page.runJavaScript(MARKS % marks, hear)
+            return told[0] == sorted(wanted)
 
-        self._until(ask, f"{len(wanted)} pins on the page")
+        self._until(ask, f"{len(wanted)} marks {marks} on the page")
         gate = getattr(view.face, "gate", None)
         blocked = 0 if gate is None else len(gate.blocked)
         if blocked:
             raise _Missed(f"the page asked the network for {blocked} things")
-        return f"{len(wanted)} pins read back from the page"
+
+    def _click(self, case: DemoCase) -> str:
+        """An object in the photo, by the mouse: its box, and its number on the map."""
+        if self._answer() is None:
+            raise _Missed("the photo is not located")
+        objects, compare = self._rooms.objects, self._window.bench.compare
+        objects.switch(True)
+        self._until(lambda: self._finder_path() == case.finder, f"{case.finder.name} to be in use")
+        self._until(
+            lambda: compare.query.view.has_picture and compare.markers.size is not None,
+            "the photo to be shown",
+        )
+        _press(compare.query.view, compare.markers.to_widget(case.click))
+        self._until(self._is_found, "a box for the click")
+        marker = objects.current
+        assert marker is not None
+        box, reference = marker.box, marker.reference
+        assert box is not None
+        assert reference is not None
+        self._read_page(".object-pin", [str(marker.pin.number)])
+        objects.switch(False)
+        return f"{box.width_m:.1f} x {box.height_m:.1f} m at {box.centre}, around {reference.tile}"
+
+    def _finder_path(self) -> Path | None:
+        finder = self._rooms.library.finder
+        return None if finder is None else finder.path
+
+    def _is_found(self) -> bool:
+        marker = self._rooms.objects.current
+        if marker is not None and marker.problem is not None:
+            raise _Missed(notice_of(marker.problem).title)
+        return marker is not None and marker.box is not None
+
+    def _export(self) -> str:
+        """GeoJSON of the last case, read back: where its photo was taken, and what was clicked."""
+        path, objects = self._home / "located.geojson", self._rooms.objects
+        objects.export(path, locations=True)
+        self._until(path.is_file, f"{path.name} to be written")
+        features = json.loads(path.read_text(encoding="utf-8"))["features"]
+        kinds = [feature["properties"]["feature"] for feature in features]
+        wanted = sum(marker.box is not None for marker in objects.markers)
+        if "candidate" not in kinds or kinds.count("object") != wanted:
+            raise _Missed(f"{path.name} holds {kinds.count('object')} of {wanted} objects")
+        return f"{len(features)} features, {wanted} of them objects"
 
     def _train(self) -> str:
         """Two updates of the smallest network in a process of its own, then stop."""
@@ -261,6 +312,18 @@ class _Trial:
             raise missed[0]
         if not met:
             raise _Missed(f"waited {LIMIT_S:.0f} s in vain for {what}")
+
+
+def _press(widget: QWidget, at: QPointF) -> None:
+    """A click of the mouse."""
+    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+    for kind, held in (
+        (QEvent.Type.MouseButtonPress, left),
+        (QEvent.Type.MouseButtonRelease, none),
+    ):
+        where = at, QPointF(widget.mapToGlobal(at))
+        event = QMouseEvent(kind, *where, left, held, Qt.KeyboardModifier.NoModifier)
+        QApplication.sendEvent(widget, event)
 
 
 def _write_pairs(folder: Path) -> None:

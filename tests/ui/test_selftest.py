@@ -66,8 +66,11 @@ def test_the_whole_trial_passes_and_leaves_nothing_behind(tmp_path):
         "window",
         "drone photo",
         "map of the drone photo",
+        "object in the drone photo",
         "panorama",
         "map of the panorama",
+        "object in the panorama",
+        "export",
         "training",
         "notices",
     ]
