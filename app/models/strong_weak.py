@@ -66,8 +66,14 @@ def strong_look(
 ) -> Float[Tensor, "b 3 h w"]:
     """RGB pictures in 0..1, each with its own colour jitter, chance of grey, and blur.
 
-    The jitter's four steps keep their order; torchvision's shuffles them.
+    The jitter's four steps keep their order; torchvision's shuffles them. In full precision under
+    autocast too: its halves do not mix with what the generator draws.
     """
+    with torch.autocast(images.device.type, enabled=False):
+        return _altered(images.float(), look, generator=generator)
+
+
+def _altered(images: Tensor, look: StrongLook, *, generator: torch.Generator) -> Tensor:
     b = len(images)
 
     def drawn(low: float, high: float) -> Tensor:

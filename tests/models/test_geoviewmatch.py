@@ -335,6 +335,14 @@ def test_the_strong_look_keeps_to_its_strengths():
     assert 1 <= int(same.sum()) <= 16  # 8 % have neither jitter nor grey nor blur
 
 
+def test_the_strong_look_is_the_same_in_half_precision():
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    whole, half = (torch.Generator().manual_seed(1) for _ in range(2))
+    expected = strong_look(images, StrongLook(), generator=whole)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(strong_look(images, StrongLook(), generator=half), expected)
+
+
 def test_brightness_contrast_and_saturation_scale_what_they_name():
     images = torch.rand(32, 3, 16, 16) * 0.2 + 0.4  # nothing is cut off
     for i in range(3):
