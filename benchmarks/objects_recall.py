@@ -1,13 +1,16 @@
 """Object checkpoints on one object folder, side by side: AttenGeo, DetGeo and a plain guess.
 
-    python -m benchmarks.objects_recall --data FOLDER ATTENGEO.safetensors DETGEO.safetensors
+    python -m benchmarks.objects_recall --data FOLDER ATTENGEO.safetensors DETGEO.safetensors ...
 
-Of each: accu@0.25, accu@0.5, mean IoU and the median error of the box's centre on the ground,
-with 95 % intervals (bootstrap over places). The first checkpoint is then compared with each
-other one, pair by pair: a difference whose interval leaves out 0 is more than luck. The plain
-guess is the median box of the training split in the middle of the picture: what has learnt
-nothing of the photo reaches as much. Beside them stand what the papers report on CVOGL, which
-is other data.
+The papers' baseline is AttenGeo without both of its parts: ``skyfix train --network attengeo --set
+cvcam=false --set mhsam=false``. Whether the checkpoints were trained alike is said.
+
+Of each: accu@0.25, accu@0.5, mean IoU and the median error of the box's centre on the ground, in
+metres, with 95 % intervals (bootstrap over places). The first checkpoint is then compared with
+each other one, pair by pair: a difference whose interval leaves out 0 is more than luck. The
+plain guess is the median box of the training split in the middle of the picture: what has learnt
+nothing of the photo reaches as much. Beside them stand what the papers report on CVOGL, which is
+other data.
 """
 
 import argparse
@@ -17,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.card import Card
 from app.engine.datasets.clicks import ClickPair, read_click_pairs
 from app.engine.evaluation_compare import compare
 from app.engine.evaluation_run import evaluate
@@ -26,6 +30,9 @@ from app.messages import Compare, Evaluate
 from app.results import EvaluationResult
 
 SHOWN = ("accu@0.25", "accu@0.5", "mean IoU", "centre error on the ground")
+GUESS = "a box in the middle"
+TOLD = ("data", "epochs", "batch_size", "lr")
+OWN = {"network", "preset", "overrides", "epoch", "torch", "device"}  # a network's, or its file's
 PUBLISHED = {  # arXiv 2510.27139, tables 1 and 3: test split of CVOGL, accu@0.25 / accu@0.5, %
     "drone": {"AttenGeo": (70.71, 62.08), "DetGeo": (61.97, 57.66), "baseline": (49.43, 44.19)},
     "street": {"AttenGeo": (50.57, 46.15), "DetGeo": (45.43, 42.24), "baseline": (44.56, 39.93)},
@@ -40,21 +47,25 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     shelf = Shelf(args.device)
-    view = shelf.object_checkpoint(args.checkpoints[0]).card.query_view
+    cards = [shelf.object_checkpoint(path).card for path in args.checkpoints]
+    names = [name_of(path, card) for path, card in zip(args.checkpoints, cards, strict=True)]
+    view = cards[0].query_view
     pairs = read_click_pairs(args.data, args.split, view=view)
     print(f"{args.data.name} {args.split}: {len(pairs)} clicks on {view} photos")
-    print(f"{'':<34}" + "".join(f"{name:>28}" for name in SHOWN))
+    print(training_words(names, cards))
+    wide = max(len(name) for name in (*names, GUESS)) + 1
+    print(f"{'':<{wide}}" + "".join(f"{name:>28}" for name in SHOWN))
     guessed = guess(pairs, read_click_pairs(args.data, "train", view=view))
-    print(f"{'a box in the middle':<34}" + "".join(f"{value:>28}" for value in guessed))
+    print(f"{GUESS:<{wide}}" + "".join(f"{value:>28}" for value in guessed))
     with tempfile.TemporaryDirectory(prefix="skyfix-objects-") as work:
         folders = []
         for number, path in enumerate(args.checkpoints):
             request = Evaluate(path, args.data, Path(work) / str(number), tests=(args.split,))
             done = evaluate(request, shelf)
             folders.append(done.folders[0])
-            print(f"{path.stem[:33]:<34}{row(done.results[0])}")
-        for name, other in zip(args.checkpoints[1:], folders[1:], strict=True):
-            print(f"\n{name.stem} less {args.checkpoints[0].stem}")
+            print(f"{names[number]:<{wide}}{row(done.results[0])}")
+        for name, other in zip(names[1:], folders[1:], strict=True):
+            print(f"\n{name} less {names[0]}")
             for d in compare(Compare(folders[0], other)).comparison.differences:
                 if d.name in SHOWN:
                     sign = "" if d.low <= 0 <= d.high else "  more than luck"
@@ -64,6 +75,32 @@ def main() -> None:
     print("\npublished, CVOGL test (other data): accu@0.25 / accu@0.5")
     for name, (loose, strict) in PUBLISHED[view].items():
         print(f"{name:>28}  {loose / 100:.3f} / {strict / 100:.3f}")
+
+
+def name_of(path: Path, card: Card) -> str:
+    """The network, what was taken out of it, and the file; a run's file by its run."""
+    without = [part.upper() for part in ("cvcam", "mhsam") if card.config.get(part) is False]
+    if card.network != "attengeo" or not without:
+        told = card.network
+    else:
+        told = f"{card.network} without {' and '.join(without)}"
+    file = path.parent.name if path.stem in ("best", "last") else path.stem
+    return f"{told} ({file})"
+
+
+def training_words(names: Sequence[str], cards: Sequence[Card]) -> str:
+    """Whether the checkpoints were trained alike, and in what not."""
+    untrained = [name for name, card in zip(names, cards, strict=True) if not card.training]
+    if untrained:
+        return f"not comparable: {', '.join(untrained)} tells nothing of its training"
+    keys = sorted({key for card in cards for key in card.training} - OWN)
+    apart = {key: [card.training.get(key) for card in cards] for key in keys}
+    apart = {key: values for key, values in apart.items() if any(v != values[0] for v in values)}
+    if apart:
+        told = "; ".join(f"{key} {', '.join(map(str, values))}" for key, values in apart.items())
+        return f"not trained alike: {told}"
+    shown = ", ".join(f"{key} {cards[0].training.get(key)}" for key in TOLD)
+    return f"trained alike: {shown}"
 
 
 def row(result: EvaluationResult) -> str:
