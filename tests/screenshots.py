@@ -19,8 +19,8 @@ SHOTS = {
     "window-dark": ("drone", "dark", 4),
     "street": ("street", "light", 1),
 }
-OBJECTS = {"objects": ("drone", "light", 3)}
-CLICKS = {(300.0, 90.0): "Corner house", (60.0, 150.0): "Parked car", (480.0, 290.0): "Red roof"}
+OBJECTS = {"objects": ("drone", "light", 6)}
+CLICKS = {(484.5, 155.5): "Pond", (311.5, 417.5): "Flat roof", (273.5, 195.5): "Red roof"}
 TASKS = {"training": ("train", "light"), "evaluation": ("evaluate", "light")}
 CHECKPOINT = "resources/checkpoints/sample4geo-drone.safetensors"
 RUNS = {"first try": ["--lr", "0.002"], "slower rate": ["--lr", "0.0005"]}
