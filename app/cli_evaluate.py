@@ -65,6 +65,10 @@ def add_evaluate(commands: _Commands, count: Callable[[str], int]) -> None:
     errors.add_argument("folder", type=Path, metavar="DESCRIPTORS")
     errors.add_argument("--order", choices=("worst", "sure"), default="worst")
     errors.add_argument("--count", type=count, default=20)
+    errors.add_argument(
+        "--found-by", type=Path, metavar="DESCRIPTORS",
+        help="only those that this other evaluation of the same test got right",
+    )  # fmt: skip
     errors.add_argument("--json", action="store_true")
     errors.set_defaults(act="evaluate errors")
     drawn = acts.add_parser("map", help="draw the descriptors on a plane, into their folder")
@@ -184,11 +188,13 @@ def compare(progress: Telling, args: argparse.Namespace) -> int:
 def errors(progress: Telling, args: argparse.Namespace) -> int:
     from app.engine.evaluation_errors import browse
 
-    found = browse(BrowseErrors(args.folder, args.order, count=args.count))
+    request = BrowseErrors(args.folder, args.order, count=args.count, found_by=args.found_by)
+    found = browse(request)
     if args.json:
         print(json.dumps([asdict(row) for row in found.rows], indent=1, default=str))
         return 0
-    print(f"{found.total} queries were not found at rank 1")
+    other = f", but by {args.found_by}" if args.found_by else ""
+    print(f"{found.total} queries were not found at rank 1{other}")
     for row in found.rows:
         if isinstance(row, ErrorRow):
             rank = "none" if row.rank is None else str(row.rank)

@@ -65,6 +65,7 @@ class BrowseErrors:
     order: Literal["worst", "sure"] = "worst"  # or those that were most probable, and wrong
     start: int = 0
     count: int = 50
+    found_by: Path | None = None  # only those that this other evaluation of the test got right
 
 
 # --- engine to window -------------------------------------------------------

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from app.engine.evaluation_boxes import centre_error_px, overlap, read_boxes
+from app.engine.evaluation_compare import got_right, same_test
 from app.engine.evaluation_files import Described, open_described, read_manifest
 from app.engine.evaluation_rows import Rows, read_rows
 from app.engine.evaluation_score import cosines
@@ -17,14 +18,26 @@ FOUND_IOU = 0.5  # a box that overlaps so much is no error
 
 
 def browse(request: BrowseErrors) -> ErrorsBrowsed:
-    """One page. Raises UserError where the folder has not been scored."""
-    if read_manifest(request.folder).task == "object":
-        return _browse_boxes(request)
+    """One page. Raises UserError where the folder, or the other one, has not been scored."""
+    task = read_manifest(request.folder).task
+    only = None
+    if request.found_by is not None:
+        same_test(request.folder, request.found_by)
+        own, other = (read_rows(folder) for folder in (request.folder, request.found_by))
+        only = got_right(other, task) & ~got_right(own, task)
+    if task == "object":
+        return _browse_boxes(request, only)
     rows = read_rows(request.folder)
-    order = _order(rows, request.order)
+    order = _kept(_order(rows, request.order), only)
     page = order[request.start : request.start + request.count]
     found = error_rows(open_described(request.folder), rows, page)
     return ErrorsBrowsed(request.folder, len(order), request.start, found)
+
+
+def _kept(
+    order: Int64[np.ndarray, " e"], only: Bool[np.ndarray, " q"] | None
+) -> Int64[np.ndarray, " k"]:
+    return order if only is None else order[only[order]]
 
 
 def _order(rows: Rows, order: str) -> Int64[np.ndarray, " e"]:
@@ -86,12 +99,12 @@ def _shown(described: Described, tile: int, score: float, right: bool, away: flo
 # --- objects -----------------------------------------------------------------
 
 
-def _browse_boxes(request: BrowseErrors) -> ErrorsBrowsed:
+def _browse_boxes(request: BrowseErrors, only: Bool[np.ndarray, " q"] | None) -> ErrorsBrowsed:
     lines, numbers = read_boxes(request.folder)
     iou, away = overlap(numbers), centre_error_px(numbers)
     missed = np.flatnonzero(iou < FOUND_IOU)
     key = -numbers["score"] if request.order == "sure" else iou
-    order = missed[np.lexsort((missed, -away[missed], key[missed]))]
+    order = _kept(missed[np.lexsort((missed, -away[missed], key[missed]))], only)
     root = Path(read_manifest(request.folder).root)
     page = order[request.start : request.start + request.count]
 

@@ -1,8 +1,9 @@
 """Two evaluations of one test: how far apart their figures are, and whether that may be chance."""
 
+from functools import partial
 from typing import Literal
 
-from PySide6.QtCore import QEvent, QRectF, QSize, Qt
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
@@ -106,6 +107,8 @@ class OnlyOne(QWidget):
 
 
 class CompareEvaluations(QWidget):
+    look_asked = Signal(object, object)  # Path of who missed them, Path of who got them right
+
     def __init__(self, session: EvaluationSession, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
@@ -123,10 +126,16 @@ class CompareEvaluations(QWidget):
         self.only_title.setWordWrap(True)
         self.test.setWordWrap(True)
         self.only = OnlyOne()
+        self.looks = tuple(
+            QPushButton(icon("photo"), f"Look at those of the {which}")
+            for which in ("first", "second")
+        )
         self.waiting = AskedView("Comparing…")
         self.stack = QStackedWidget()
         self._lay_out()
         self.swap.clicked.connect(self._on_swap)
+        for right, button in enumerate(self.looks):
+            button.clicked.connect(partial(self._on_look, right))
         self.waiting.again.connect(lambda: self._ask(again=True))
         session.answered.connect(self._on_answered)
 
@@ -154,7 +163,11 @@ class CompareEvaluations(QWidget):
         column.addLayout(top)
         column.addWidget(self.table, 1)
         column.addWidget(self.about)
-        column.addWidget(self.only_title)
+        counts = QHBoxLayout()
+        counts.addWidget(self.only_title, 1)
+        for button in self.looks:
+            counts.addWidget(button)
+        column.addLayout(counts)
         column.addWidget(self.only)
         column.addWidget(self.test)
         self.stack.addWidget(self.waiting)
@@ -189,6 +202,11 @@ class CompareEvaluations(QWidget):
     def _on_answered(self, question: object) -> None:
         if question == self._question():
             self._show()
+
+    def _on_look(self, right: int) -> None:
+        """At what only the first (0) or the second (1) got right."""
+        pair = self._ordered()
+        self.look_asked.emit(pair[1 - right].folder, pair[right].folder)
 
     def _on_swap(self) -> None:
         self._swapped = not self._swapped
@@ -252,6 +270,10 @@ class CompareEvaluations(QWidget):
             f"{comparison.only_second:,} the second"
         )
         self.only.show_counts(comparison.only_first, comparison.only_second)
+        counts = comparison.only_first, comparison.only_second
+        for button, count, other in zip(self.looks, counts, ("second", "first"), strict=True):
+            button.setEnabled(count > 0)
+            button.setToolTip(f"The queries that the {other} missed, in the error browser")
         self.only.setVisible(bool(comparison.only_first or comparison.only_second))
         self.test.setText(sign_words(comparison))
 

@@ -28,6 +28,7 @@ from app.ui.asked_view import AskedView
 from app.ui.errors_model import ErrorsModel, PictureCell, Sense
 from app.ui.evaluation_folders import Evaluation
 from app.ui.evaluation_session import EvaluationSession
+from app.ui.evaluation_tables import test_of
 from app.ui.theme import GAP, ColourRole, colour, draw_icon, icon
 from app.ui.thumbnails import Thumbnails, draw_thumbnail
 from app.ui.word_table import ROOMY
@@ -37,6 +38,12 @@ PAGE = 50
 ORDERS: tuple[tuple[str, Literal["worst", "sure"]], ...] = (
     ("Worst first", "worst"),
     ("Confidently wrong first", "sure"),
+)
+# Which errors, by who missed them and who got them right: places among the evaluations shown.
+KINDS: tuple[tuple[str, tuple[int, int | None]], ...] = (
+    ("All that the first missed", (0, None)),
+    ("Missed by the first, found by the second", (0, 1)),
+    ("Missed by the second, found by the first", (1, 0)),
 )
 _SIGNS: dict[Sense, tuple[str, ColourRole]] = {
     "query": ("photo", "subtle"),
@@ -136,7 +143,7 @@ class ErrorsView(QWidget):
     ) -> None:
         super().__init__(parent)
         self._session, self._thumbnails = session, thumbnails
-        self._folder: Path | None = None
+        self._shown: tuple[Path, ...] = ()  # one, or two of the same test
         self._start = self._total = 0
         self.rows = ErrorsModel(self)
         self.table = QTableView()
@@ -144,6 +151,11 @@ class ErrorsView(QWidget):
         self.order.setAccessibleName("Order of the errors")
         for words, order in ORDERS:
             self.order.addItem(words, order)
+        self.kind = QComboBox()
+        self.kind.setAccessibleName("Which errors")
+        for words, who in KINDS:
+            self.kind.addItem(words, who)
+        self.kind.hide()
         self.before = _turn("Previous page", Qt.ArrowType.LeftArrow)
         self.after = _turn("Next page", Qt.ArrowType.RightArrow)
         self.where = QLabel()
@@ -175,6 +187,7 @@ class ErrorsView(QWidget):
         head.setStretchLastSection(True)
         bar = QHBoxLayout()
         bar.setSpacing(GAP)
+        bar.addWidget(self.kind)
         bar.addWidget(self.order)
         bar.addStretch()
         for widget in (self.before, self.where, self.after):
@@ -192,6 +205,7 @@ class ErrorsView(QWidget):
 
     def _join(self) -> None:
         self.order.currentIndexChanged.connect(lambda _: self._turn_to(0))
+        self.kind.currentIndexChanged.connect(lambda _: self._turn_to(0))
         self.before.clicked.connect(lambda: self._turn_to(self._start - PAGE))
         self.after.clicked.connect(lambda: self._turn_to(self._start + PAGE))
         self.open.clicked.connect(self._on_open)
@@ -203,17 +217,47 @@ class ErrorsView(QWidget):
 
     # --- showing ---
 
-    def show_evaluation(self, entry: Evaluation) -> None:
-        """Asks for the errors, unless they are known."""
-        if entry.folder != self._folder:
-            self._folder, self._start = entry.folder, 0
-            self._thumbnails.forget()
+    def show_evaluations(self, entries: tuple[Evaluation, ...]) -> None:
+        """Asks for the errors of the first, unless they are known.
+
+        A second one of the same test tells apart what only one of them missed.
+        """
+        self._take(entries)
         self._ask()
 
+    def show_only(self, entries: tuple[Evaluation, ...], missed: Path, found: Path) -> None:
+        """What one of the first two evaluations missed and the other one got right."""
+        self._take(entries)
+        who = self._shown.index(missed), self._shown.index(found)
+        self._choose_kind([of for _, of in KINDS].index(who))
+        self._turn_to(0)
+
+    def _take(self, entries: tuple[Evaluation, ...]) -> None:
+        test = test_of(entries[0].result)
+        shown = tuple(entry.folder for entry in entries[:2] if test_of(entry.result) == test)
+        if shown != self._shown:
+            self._shown, self._start = shown, 0
+            self._thumbnails.forget()
+            self.kind.setVisible(len(shown) > 1)
+            self._choose_kind(0)
+
+    def _choose_kind(self, row: int) -> None:
+        """Without asking yet."""
+        self.kind.blockSignals(True)
+        self.kind.setCurrentIndex(row)
+        self.kind.blockSignals(False)
+
     def _question(self) -> BrowseErrors | None:
-        if self._folder is None:
+        if not self._shown:
             return None
-        return BrowseErrors(self._folder, self.order.currentData(), self._start, PAGE)
+        missed, found = self.kind.currentData() if len(self._shown) > 1 else (0, None)
+        return BrowseErrors(
+            self._shown[missed],
+            self.order.currentData(),
+            self._start,
+            PAGE,
+            None if found is None else self._shown[found],
+        )
 
     def _turn_to(self, start: int) -> None:
         self._start = max(0, start)
@@ -241,7 +285,10 @@ class ErrorsView(QWidget):
                 self.table.scrollToTop()
                 if page.rows:
                     self.table.selectRow(0)
-            self.waiting.say("Every query was found.", "There are no errors to look at.")
+            if page.total == 0 and question is not None and question.found_by is not None:
+                self.waiting.say("There is no such query.", "Look at all that the first missed.")
+            else:
+                self.waiting.say("Every query was found.", "There are no errors to look at.")
             self.stack.setCurrentIndex(1 if page.total else 0)
         elif asked is not None:
             self._total = 0

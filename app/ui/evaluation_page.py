@@ -82,7 +82,9 @@ class EvaluationPage(QWidget):
 
     @cached_property
     def compare(self) -> CompareEvaluations:
-        return CompareEvaluations(self._session)
+        made = CompareEvaluations(self._session)
+        made.look_asked.connect(self._on_look_at_missed)
+        return made
 
     @cached_property
     def curves(self) -> EvaluationCurves:
@@ -221,7 +223,7 @@ class EvaluationPage(QWidget):
                 self.map.show_evaluation(shown[0])
             case "Errors":
                 self._take(name, self.errors)
-                self.errors.show_evaluation(shown[0])
+                self.errors.show_evaluations(shown)
             case _:
                 self._take(name, self.compare)
                 self.compare.show_evaluations(shown)
@@ -273,6 +275,12 @@ class EvaluationPage(QWidget):
             self._show_head()
 
     # --- acts ---
+
+    @Slot(object, object)
+    def _on_look_at_missed(self, missed: Path, found: Path) -> None:
+        """What one evaluation missed and the other got right, in the error browser."""
+        self.errors.show_only(self._session.selected, missed, found)
+        self.show_tab("Errors")
 
     @Slot()
     def ask_evaluation(self) -> None:

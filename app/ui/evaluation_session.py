@@ -247,4 +247,6 @@ def _asked(body: object) -> Asked:
 def _folders_of(question: Question) -> tuple[Path, ...]:
     if isinstance(question, Compare):
         return question.first, question.second
+    if isinstance(question, BrowseErrors) and question.found_by is not None:
+        return question.folder, question.found_by
     return (question.folder,)

@@ -333,6 +333,16 @@ def test_two_checkpoints_are_compared_query_by_query(checkpoints, shelf, pairs, 
     assert found.only_first == int(((one.rank == 0) & (two.rank != 0)).sum())
     assert found.only_second == int(((one.rank != 0) & (two.rank == 0)).sum())
     assert found.p_name == "McNemar's exact test of R@1"
+    for missed, right, count in ((b, a, found.only_first), (a, b, found.only_second)):
+        page = browse(BrowseErrors(missed, count=1000, found_by=right))
+        rank = {folder: rows.rank for folder, rows in ((a, one), (b, two))}
+        expected = np.flatnonzero((rank[missed] != 0) & (rank[right] == 0)).tolist()
+        assert page.total == len(page.rows) == count
+        assert sorted(row.row for row in page.rows) == expected
+        assert all(row.rank > 1 for row in page.rows)
+        everything = [row.row for row in browse(BrowseErrors(missed, count=1000)).rows]
+        assert [row.row for row in page.rows] == [r for r in everything if r in set(expected)]
+    assert found.only_first + found.only_second > 0
     same = compare(Compare(a, a, resamples=50)).comparison
     assert {(d.difference, d.low, d.high) for d in same.differences} == {(0.0, 0.0, 0.0)}
 
@@ -345,6 +355,8 @@ def test_evaluations_of_different_pictures_are_not_compared(checkpoints, shelf, 
     ]
     with pytest.raises(UserError, match="did not measure the same pictures"):
         compare(Compare(*folders))
+    with pytest.raises(UserError, match="did not measure the same pictures"):
+        browse(BrowseErrors(folders[0], found_by=folders[1]))
 
 
 def test_the_error_browser_shows_what_was_taken_for_what(checkpoints, shelf, tmp_path):

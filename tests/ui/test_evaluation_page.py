@@ -1,5 +1,6 @@
 """The evaluation tab: what each of its tabs shows, asks and hands on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyqtgraph as pg
@@ -12,6 +13,7 @@ from app.messages import (
     BrowseErrors,
     Cancelled,
     Compare,
+    ErrorsBrowsed,
     Evaluate,
     Evaluated,
     Problem,
@@ -227,6 +229,54 @@ def test_two_of_one_test_are_compared_once_and_can_be_swapped(
     assert "p < 0.0001" in shown.compare.test.text()
     shown.compare.swap.click()
     assert engine.sent[-1] == Compare(folders[1], folders[0])
+
+
+def test_what_only_one_got_right_is_looked_at_in_the_error_browser(
+    shown, session, engine, folders, answers
+):
+    a, b = folders[:2]
+    session.select((a, b))
+    shown.show_tab("Compare")
+    answers.answer(engine)
+    first, second = shown.compare.looks
+    first.click()  # right by the first alone: the second's errors
+    assert engine.sent[-1] == BrowseErrors(b, "worst", 0, 50, a)
+    assert TABS[shown.tabs.currentIndex()] == "Errors"
+    assert shown.errors.kind.currentText() == "Missed by the second, found by the first"
+    answers.answer(engine)
+    assert shown.errors.rows.rowCount() == 50
+    shown.show_tab("Compare")
+    second.click()
+    assert engine.sent[-1] == BrowseErrors(a, "worst", 0, 50, b)
+    shown.show_tab("Compare")
+    shown.compare.swap.click()
+    answers.answer(engine)
+    second.click()  # which is now the other one
+    assert shown.errors.kind.currentText() == "Missed by the second, found by the first"
+
+
+def test_nothing_to_look_at_is_not_offered(shown, session, engine, folders, answers):
+    session.select(folders[:2])
+    shown.show_tab("Compare")
+    told = answers.compared(Compare(folders[0], folders[1]))
+    none = replace(told.comparison, only_second=0)
+    engine.tell(engine.job(Compare), replace(told, comparison=none))
+    assert [button.isEnabled() for button in shown.compare.looks] == [True, False]
+
+
+def test_errors_of_two_are_told_apart_only_where_they_measured_the_same(
+    shown, session, engine, folders, answers
+):
+    session.select(folders[:2])
+    shown.show_tab("Errors")
+    assert not shown.errors.kind.isHidden()
+    shown.errors.kind.setCurrentIndex(1)
+    assert engine.sent[-1] == BrowseErrors(folders[0], "worst", 0, 50, folders[1])
+    engine.tell(engine.job(BrowseErrors), ErrorsBrowsed(folders[0], 0, 0, ()))
+    assert shown.errors.waiting.title.text() == "There is no such query."
+    session.select((folders[0], folders[2]))
+    assert shown.errors.kind.isHidden()
+    assert engine.sent[-1] == BrowseErrors(folders[0], "worst", 0, 50)
 
 
 @pytest.mark.parametrize(
