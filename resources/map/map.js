@@ -18,6 +18,7 @@
   let selected = null;
   let pins = new Map(); // rank -> {mark, marker, plain}
   let hasImagery = false;
+  let told = { count: 0, claim: null, objectColour: "" }; // what the legend tells of
 
   const imagery = L.layerGroup();
   const outline = L.layerGroup();
@@ -160,6 +161,8 @@
 
   function showObjects(marks) {
     objects.clearLayers();
+    const usual = marks.find((mark) => !mark.selected) || marks[0];
+    drawLegend({ objectColour: usual ? usual.colour : "" });
     const chosenMark = marks.find((mark) => mark.selected);
     objectBounds = chosenMark ? L.latLngBounds(chosenMark.view) : null;
     marks.forEach((mark) => {
@@ -245,7 +248,7 @@
     toGallery.disabled = !areaBounds;
     fit(areaBounds);
     drawGrid();
-    drawLegend(0, null);
+    drawLegend({ count: 0, claim: null });
   }
 
   function showCandidates(shown) {
@@ -258,7 +261,7 @@
     if (shown.claim) addClaim(shown.claim);
     fitBounds = shown.pins.length && shown.fit ? L.latLngBounds(shown.fit) : null;
     toCandidates.disabled = !fitBounds;
-    drawLegend(shown.pins.length, shown.claim);
+    drawLegend({ count: shown.pins.length, claim: shown.claim });
     fit(fitBounds || areaBounds);
   }
 
@@ -308,7 +311,9 @@
   const credit = control("bottomright", node("div", "credit", "Leaflet"));
   const legend = control("bottomright", node("div", "legend"));
 
-  function drawLegend(count, claim) {
+  function drawLegend(change) {
+    told = { ...told, ...change };
+    const { count, claim, objectColour } = told;
     legend.replaceChildren();
     if (count) legendRow(swatch("disc best", "1"), "best");
     if (count > 1) legendRow(node("span", "ramp"), `rank 2 to ${count}`);
@@ -317,6 +322,11 @@
       row.type = "button";
       row.title = "Show the claim";
       row.addEventListener("click", () => map.panTo([claim.lat, claim.lon], quiet));
+    }
+    if (objectColour) {
+      const square = node("span", "square");
+      square.style.borderColor = objectColour;
+      legendRow(square, "clicked object");
     }
     if (areaBounds) legendRow(node("span", "dashes"), "gallery area");
     legend.hidden = !legend.childElementCount;
@@ -371,7 +381,7 @@
   map.on("resize", () => fit(wanted));
   map.on("overlayadd", (event) => event.layer === grid && drawGrid());
   [imagery, outline, chosen, candidates, claims, objects].forEach((layer) => layer.addTo(map));
-  drawLegend(0, null);
+  drawLegend({});
 
   window.skyfix = {
     showGround,

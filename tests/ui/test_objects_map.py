@@ -66,10 +66,14 @@ def test_the_web_map_shows_the_same_and_believes_no_name(qtbot, tmp_path):
         "2",
         "3",
     ]
+    legend = 'document.querySelector(".legend").textContent'
+    assert "clicked object" in ask(view, legend)
     before = ask(view, "map_skyfix.getZoom()")
     view.fit_object()
     wait_until(lambda: ask(view, "map_skyfix.getZoom()") > before)
     assert ask(view, "document.querySelectorAll('img[onerror]').length") == 0
     view.show_objects(())
     wait_until(lambda: ask(view, "document.querySelectorAll('.object').length") == 0)
+    assert "clicked object" not in ask(view, legend)
+    assert "rank 2 to 3" in ask(view, legend)
     view.shutdown()
