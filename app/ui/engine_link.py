@@ -19,6 +19,7 @@ from app.engine.worker import Answer, serve
 from app.messages import (
     NO_JOB,
     Cancel,
+    ClaimDevices,
     EpochDone,
     Event,
     Problem,
@@ -120,6 +121,7 @@ class EngineLink(QObject):
         self._closed.connect(self._on_closed)
         self._ids = itertools.count(1)
         self._open_jobs: set[int] = set()
+        self._claims: ClaimDevices | None = None  # a new engine must know them too
         self._generation = 0
         self._is_closed = False
         self._engine: _Engine | None = None
@@ -137,6 +139,10 @@ class EngineLink(QObject):
             return job
         if self._engine is None:
             self._engine = self._start()
+            if self._claims is not None and not isinstance(request, ClaimDevices):
+                self._engine.outbox.put((next(self._ids), self._claims))
+        if isinstance(request, ClaimDevices):
+            self._claims = request
         self._open_jobs.add(job)
         self._engine.outbox.put((job, request))
         self.asked.emit(job, request)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from app.messages import BuildGallery, OpenGallery, Problem, Progress
+from app.messages import BuildGallery, ClaimDevices, OpenGallery, Problem, Progress
 from app.ui.engine_link import EngineLink
 from tests.stall import StallMeter
-from tests.ui.answers import answer
+from tests.ui.answers import answer, remember
 
 FREEZE_S = 0.5
 START_MS = 60_000  # a busy machine needs a while to start Python
@@ -107,3 +107,22 @@ def test_a_link_closed_at_once_leaves_no_process(qtbot, link, tmp_path):
     assert link.pid is None
     link.send(nothing_there(tmp_path))  # by a signal that comes late
     assert link.pid is None
+
+
+@pytest.mark.slow
+def test_an_engine_that_starts_again_knows_what_trainings_have(qtbot, tmp_path):
+    link = EngineLink(answer=remember)
+    told = collect(link)
+
+    def problems():
+        return [event.body.title for event in told if isinstance(event.body, Problem)]
+
+    link.send(ClaimDevices(("cuda:0",)))
+    link.send(nothing_there(tmp_path))
+    qtbot.waitUntil(lambda: len(problems()) == 1, timeout=START_MS)
+    os.kill(link.pid, signal.SIGKILL)
+    qtbot.waitUntil(lambda: link.pid is None, timeout=START_MS)
+    link.send(nothing_there(tmp_path))
+    qtbot.waitUntil(lambda: len(problems()) == 2, timeout=START_MS)
+    assert problems() == ["[('cuda:0',)]"] * 2
+    link.close()
