@@ -48,7 +48,9 @@ from benchmarks.ablation_tables import METHODS
 
 RECIPE: Mapping[str, Any] = {  # of all runs; known headings and mild changes: little time to learn
     "heading_jitter_deg": 5.0,
-    "looks": 0.5,
+    "quarter_turns": False,
+    "flip": False,
+    "looks": 0.2,
     "amp": True,
     "device": "cpu",
     "keep_last": 0,
