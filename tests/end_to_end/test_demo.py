@@ -16,12 +16,14 @@ from app.manifest import read_manifest
 from app.messages import BuildGallery
 from app.paths import demo
 from app.settings import Settings
-from app.ui.demo_cases import demo_case
+from app.ui.demo_cases import KINDS, demo_case
 from app.ui.engine_link import EngineLink
-from app.ui.main import make_rooms
+from app.ui.main import close_rooms, make_rooms
 from app.ui.window import MainWindow
 
 pytestmark = pytest.mark.slow
+CLICKED = [kind for kind in KINDS if demo_case(kind).finder.is_file()]
+BUILDING = {"drone": LatLon(48.689347, 2.659186)}  # that the case's click lies on
 MINUTES = 180_000  # for a busy machine; the first answer takes seconds
 
 
@@ -44,8 +46,7 @@ def window(qtbot, tmp_path):
     window.show()
     yield window
     window.shutdown()
-    rooms.library.close()
-    rooms.preferences.close()
+    close_rooms(rooms)
     link.close()
 
 
@@ -99,6 +100,34 @@ def test_the_shipped_galleries_find_their_imagery_wherever_the_program_lies(kind
     manifest = read_manifest(demo_case(kind).gallery)
     assert manifest.source == "../city.tif"
     assert manifest.tiles >= 500
+
+
+@pytest.mark.parametrize("kind", CLICKED)
+def test_a_click_is_answered_by_the_checkpoint_that_ships_for_the_view(
+    qtbot, window, tmp_path, kind
+):
+    case = use_demo(window, kind)
+    session, objects = window.rooms.session, window.rooms.objects
+    session.add(sorted(case.photos.glob("*.jpg"))[:1])
+    qtbot.waitUntil(lambda: session.count("located") == 1, timeout=MINUTES)
+    assert window.rooms.library.finder.path == case.finder
+    objects.switch(True)
+    objects.place(case.click)
+    qtbot.waitUntil(lambda: objects.current.box is not None, timeout=MINUTES)
+    marker, box = objects.current, objects.current.box
+    assert marker.problem is None
+    side = marker.reference.size_px
+    assert 0 <= (box.box[0] + box.box[2]) / 2 <= side
+    assert 0 <= (box.box[1] + box.box[3]) / 2 <= side
+    if kind in BUILDING:
+        assert box.centre.metres_to(BUILDING[kind]) < 8
+    objects.export(tmp_path / "found.geojson")
+    qtbot.waitUntil((tmp_path / "found.geojson").is_file, timeout=MINUTES)
+    features = json.loads((tmp_path / "found.geojson").read_text(encoding="utf-8"))["features"]
+    (centre,) = [f for f in features if f["properties"]["feature"] == "centre"]
+    assert centre["geometry"]["coordinates"] == pytest.approx(
+        [box.centre.lon, box.centre.lat], abs=1e-7
+    )
 
 
 def test_photos_are_located_while_a_gallery_is_built(qtbot, window, tmp_path):
