@@ -136,7 +136,10 @@ def _require_same(
 def click(stage: Stage) -> Found:
     """An object in a drone photo and in a panorama: the box as from source, and on the ground."""
     found: Found = {}
-    for kind in CLICKS:
+    shipped = [kind for kind in CLICKS if _finder(stage.resources, kind).is_file()]
+    if not shipped:
+        raise Failed("no checkpoint for clicks came with the program")
+    for kind in shipped:
         geojson = stage.folder / f"{kind} objects.geojson"
         wanted = _object_words(stage.resources, kind)
         said = stage.run(*wanted, "--geojson", str(geojson), limit_s=LONG_S)
@@ -162,7 +165,11 @@ def _object_words(resources: Path, kind: str) -> list[str]:
     words = ["object", str(photo), "--click", f"{x:g},{y:g}", "--top", "3", "--json"]
     words += ["--gallery", str(resources / "demo/galleries" / kind), "--device", "cpu"]
     words += ["--locator", str(resources / f"checkpoints/sample4geo-{kind}.safetensors")]
-    return [*words, "--checkpoint", str(resources / f"checkpoints/attengeo-{kind}.safetensors")]
+    return [*words, "--checkpoint", str(_finder(resources, kind))]
+
+
+def _finder(resources: Path, kind: str) -> Path:
+    return resources / f"checkpoints/attengeo-{kind}.safetensors"
 
 
 def _best_box(said: str) -> tuple[str, list[float]]:

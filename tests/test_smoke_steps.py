@@ -25,13 +25,16 @@ def smoke():
 class Told:
     """A stage on which the program, and the source, say what they are told to."""
 
-    def __init__(self, folder, here, there, features=({"feature": "object"},)):
+    def __init__(self, folder, here, there, features=({"feature": "object"},), ships=KINDS):
         self.folder, self.resources = folder, folder
         self._here, self._there, self._features = here, there, features
         for kind in KINDS:
             photos = folder / "demo" / kind / "photos"
             photos.mkdir(parents=True)
             (photos / "a.jpg").touch()
+        (folder / "checkpoints").mkdir()
+        for kind in ships:
+            (folder / "checkpoints" / f"attengeo-{kind}.safetensors").touch()
 
     def run(self, *words, limit_s):
         features = [{"properties": properties} for properties in self._features]
@@ -74,3 +77,8 @@ def test_another_box_another_tile_or_a_missing_object_fails(
 def test_without_the_sources_packages_that_is_said(smoke, tmp_path):
     stage = Told(tmp_path, said(10, 20, 30, 40), None)
     assert "not compared" in smoke.click(stage)["drone"]
+
+
+def test_a_program_without_a_checkpoint_for_clicks_fails(smoke, tmp_path):
+    with pytest.raises(smoke.Failed, match="no checkpoint for clicks"):
+        smoke.click(Told(tmp_path, said(1, 2, 3, 4), None, ships=()))
