@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from app.models.build import create_network
 from benchmarks import ablations
@@ -18,7 +19,7 @@ from benchmarks.ablation_report import (
     tally,
 )
 from benchmarks.ablation_tables import METHODS, Contrast, Method, Row, scaled
-from benchmarks.ablations import Trial, attempt, read_found, to_do
+from benchmarks.ablations import Trial, attempt, read_found, start_of, to_do
 
 MADE = Method(
     name="made",
@@ -234,6 +235,20 @@ def test_no_clicked_object_of_the_test_is_learnt_from():
     ]  # fmt: skip
     assert hold_out(once, 2, "same") == once
     assert {row["split"] for row in hold_out(rows, 2, "cross")} == {"val"}
+
+
+@pytest.mark.slow
+def test_a_start_knows_imagenet_in_its_trunk_and_is_fresh_by_its_seed_elsewhere(tmp_path):
+    starts = [
+        load_file(start_of(Trial("attengeo-drone", "baseline", seed, epochs, tmp_path)))
+        for seed, epochs in ((0, 1), (1, 1), (0, 2))
+    ]
+    for name, value in starts[0].items():
+        assert torch.equal(value, starts[2][name]), name
+        if name.startswith("trunk."):
+            assert torch.equal(value, starts[1][name]), name
+    assert not torch.equal(*(start["head.0.conv.weight"] for start in starts[:2]))
+    assert starts[0]["trunk.net.conv_stem.weight"].std() > 0.1  # fresh ones: 0.08
 
 
 @pytest.mark.slow
