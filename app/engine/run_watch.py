@@ -127,8 +127,8 @@ class Watch:
         self.agreed = self.agreed or word == "stop"
         return word
 
-    def wait(self) -> None:
-        """Paused, until somebody says otherwise. Raises JobCancelled on stop."""
+    def wait(self) -> float:
+        """Paused, until somebody says otherwise; for how many seconds. Raises JobCancelled."""
         self.say(state="paused", note="paused")
         began = time.perf_counter()
         while True:
@@ -147,6 +147,7 @@ class Watch:
         self._started += paused
         self._since += paused
         self.say(state="running")
+        return paused
 
     def _heard(self) -> Word | None:
         if self._stop_asked:

@@ -185,7 +185,7 @@ def _one_epoch(loop: _Loop, loader: "DataLoader[Any]") -> None:
         began = now
         if done.steps % FINITE_EVERY == 0:
             _refuse_not_finite(loop)
-        _listen(loop)
+        began += _listen(loop)
         _tell_progress(loop)
     if done.step == 0:
         raise UserError(
@@ -223,16 +223,15 @@ def _one_update(loop: _Loop, group: list[Any]) -> None:
     loop.watch.step(loss, pictures=count, lr=lr, epoch=epoch, step=done.steps)
 
 
-def _listen(loop: _Loop) -> None:
-    """Do what is asked from outside, and save now and then."""
+def _listen(loop: _Loop) -> float:
+    """Do what is asked from outside, and save now and then. Returns the seconds of a pause."""
     word = loop.watch.word()
     due = time.perf_counter() - loop.saved > 60 * loop.run.save_every_min
     if word in ("save", "pause") or loop.learner.team.told(int(due)):
         _save(loop)
-    if word == "pause":
-        loop.watch.wait()
     if word == "stop":
         raise JobCancelled
+    return loop.watch.wait() if word == "pause" else 0.0
 
 
 def _tell_progress(loop: _Loop) -> None:

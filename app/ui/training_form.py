@@ -47,7 +47,7 @@ TITLES = {
 }
 NO_RECIPE = "Own settings"
 FIRST = ("data", "data_name")  # what a run begins with, before where it goes
-SHEET_WIDTH = 380
+SHEET_WIDTH, SHEET_HEIGHT = 380, 440
 # More can be typed: cuda:1, vigor-cross-heldback.
 OFFERED = {"data_name": ("", *DATA_SETS), "device": ("auto", "cpu", "cuda")}
 
@@ -324,9 +324,14 @@ class TrainingForm(QDialog):
         if pixels.isNull():
             self.preview.setText("The preview could not be read.")
             return
-        self.preview.setPixmap(
-            pixels.scaledToWidth(SHEET_WIDTH, Qt.TransformationMode.SmoothTransformation)
+        shown = pixels.scaled(
+            SHEET_WIDTH,
+            SHEET_HEIGHT,
+            Qt.AspectRatioMode.KeepAspectRatio,
+            Qt.TransformationMode.SmoothTransformation,
         )
+        self.preview.setMinimumHeight(shown.height() + 2)  # its frame; a label would cut it off
+        self.preview.setPixmap(shown)
 
     @Slot()
     def _on_start(self) -> None:

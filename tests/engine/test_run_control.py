@@ -28,7 +28,14 @@ from app.engine.run_control import (
 from app.engine.run_keeper import start
 from app.engine.run_state import load_state
 from app.engine.run_store import RunStore
-from app.engine.runs import MOST_STEPS, StepLines, read_config, read_steps, write_config
+from app.engine.runs import (
+    MOST_STEPS,
+    StepLines,
+    read_config,
+    read_metrics,
+    read_steps,
+    write_config,
+)
 from app.engine.training import train
 from app.errors import JobCancelled, UserError
 from app.messages import EpochDone, Progress, Train
@@ -112,6 +119,23 @@ def test_a_paused_run_waits_until_it_is_told_to_resume(run, monkeypatch):
     assert {status.state for status in seen} == {"paused"}
     assert all(status.resumable for status in seen)
     assert read_status(run.run_dir).state == "done"
+
+
+def test_a_pause_makes_no_epoch_long_and_no_rate_low(run, monkeypatch):
+    clock, hours = time.perf_counter, [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + hours[0])
+    act = at_update(2, lambda: ask(run.run_dir, "pause"))
+
+    def report(told):
+        act(told)
+        if isinstance(told, Progress) and told.note == "paused":
+            hours[0] += 7200
+            ask(run.run_dir, "resume")
+
+    train(run, report)
+    first = read_metrics(run.run_dir)[0]
+    assert first.seconds < 3600
+    assert first.images_per_s > 0.01
 
 
 def test_the_status_of_a_live_run_says_where_it_is(run):

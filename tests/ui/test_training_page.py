@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QPixmap
 
 from app.engine.run_control import RunStatus
 from app.engine.run_store import RunStore
@@ -84,6 +85,20 @@ def test_figures_are_headed_by_words_and_not_by_a_unit(qtbot, page, session, tmp
     head = page.epochs.cells.head
     assert head[2:4] == ("R@1", "Median")
     assert page.epochs.cells.rows[0][2:4] == ("25.0%", "144 m")
+
+
+def test_a_preview_is_shown_whole(qtbot, form, session, tmp_path):
+    form.show()
+    for width, height in ((800, 800), (200, 1600), (1600, 100)):
+        sheet = QPixmap(width, height)
+        sheet.fill(Qt.GlobalColor.red)
+        sheet.save(str(tmp_path / "sheet.png"))
+        session.previewed.emit(tmp_path / "sheet.png")
+        qtbot.wait(20)
+        room, shown = form.preview.contentsRect(), form.preview.pixmap()
+        assert shown.width() <= room.width() + 2
+        assert shown.height() <= room.height()
+        assert shown.width() / shown.height() == pytest.approx(width / height, rel=0.05)
 
 
 def test_data_sets_and_devices_are_offered_and_others_can_be_typed(form):
