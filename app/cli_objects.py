@@ -159,8 +159,8 @@ def _sound_clicks(asked: Asked, shelf: "Shelf", *, force: bool) -> tuple[Point, 
             wrong.append(error)
         else:
             sound.append(click)
-    for error in wrong if sound else wrong[:-1]:
-        _complain(error)
+    for fault in wrong if sound else wrong[:-1]:
+        _complain(fault)
     if not sound:
         raise wrong[-1]
     return tuple(sound)
