@@ -220,7 +220,7 @@ class TrainingPage(QWidget):
         b["resume"].setEnabled(status.state == "paused" or (not live and row.run is not None))
         b["resume"].setText("Go on" if status.resumable or live else "Start again")
         b["stop"].setEnabled(live)
-        b["save"].setEnabled(live)
+        b["save"].setEnabled(status.state == "running")  # a pause has saved it
         b["promote"].setEnabled(status.checkpoint)
         b["delete"].setEnabled(not live)
         b["resume"].setVisible(status.state not in ("running", "done"))

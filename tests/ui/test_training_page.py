@@ -7,7 +7,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QPixmap
 
-from app.engine.run_control import RunStatus
+from app.engine.run_control import RunStatus, held, write_status
 from app.engine.run_store import RunStore
 from app.engine.runs import METRICS
 from app.messages import TrainingEstimate
@@ -85,6 +85,15 @@ def test_figures_are_headed_by_words_and_not_by_a_unit(qtbot, page, session, tmp
     head = page.epochs.cells.head
     assert head[2:4] == ("R@1", "Median")
     assert page.epochs.cells.rows[0][2:4] == ("25.0%", "144 m")
+
+
+def test_a_paused_run_offers_nothing_that_would_do_nothing(qtbot, page, session, tmp_path):
+    folder = make_run(tmp_path / "one")
+    with held(folder):  # as a process that trains it
+        write_status(folder, RunStatus("paused", epochs=2))
+        shown(qtbot, page, session, folder)
+        enabled = {name for name, button in page.buttons.items() if button.isEnabled()}
+    assert enabled == {"resume", "stop", "open"}
 
 
 def test_a_preview_is_shown_whole(qtbot, form, session, tmp_path):
