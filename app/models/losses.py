@@ -127,7 +127,8 @@ def soft_margin_triplet(
             weights.append(outsiders.weight * counts.float())
     term, weight = (torch.cat([x.flatten() for x in both]) for both in (terms, weights))
     total = weight.sum()
-    return (term * weight).sum() / torch.where(total > 0, total, 1.0)
+    mean: Tensor = (term * weight).sum() / torch.where(total > 0, total, 1.0)
+    return mean
 
 
 def share_ground(a: Float[Tensor, "n 3"], b: Float[Tensor, "m 3"]) -> Bool[Tensor, "n m"]:
