@@ -127,13 +127,13 @@ def soft_margin_triplet(
             weights.append(outsiders.weight * counts.float())
     term, weight = (torch.cat([x.flatten() for x in both]) for both in (terms, weights))
     total = weight.sum()
-    mean: Tensor = (term * weight).sum() / torch.where(total > 0, total, 1.0)
-    return mean
+    return (term * weight).sum() / torch.where(total > 0, total, 1.0)
 
 
 def share_ground(a: Float[Tensor, "n 3"], b: Float[Tensor, "m 3"]) -> Bool[Tensor, "n m"]:
     """Whether less than 1 lies between them; what is NaN shares none."""
-    return (a[:, None] - b[None]).norm(dim=-1) < 1
+    near: Bool[Tensor, "n m"] = (a[:, None] - b[None]).norm(dim=-1) < 1
+    return near
 
 
 def _squared_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
