@@ -13,8 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from app.engine.datasets.click_table import COLUMNS, OBJECTS_NAME
+from app.engine.datasets.click_table import COLUMNS, OBJECTS_NAME, read_click_pairs
 from app.engine.datasets.pairs import TABLE
+from app.engine.metrics import box_iou
 from app.engine.world import (
     PAIR_COLUMNS,
     Pair,
@@ -183,3 +184,12 @@ def hold_out(rows: list[dict[str, str]], held: int, area: str) -> list[dict[str,
             continue
         kept.append({**row, "split": "val" if held_out else "train"})
     return kept
+
+
+def constant_guess(work: Path, cities: Cities, area: str, overlap: float) -> float:
+    """The share of test clicks whose box the same box always finds: the median of those learnt."""
+    learnt = read_click_pairs(folder_of(work, cities, "same"), "train")
+    tested = read_click_pairs(folder_of(work, cities, area), "val")
+    guess = np.median([pair.box for pair in learnt], axis=0)
+    boxes = np.array([pair.box for pair in tested])
+    return float((box_iou(np.tile(guess, (len(boxes), 1)), boxes) > overlap).mean())

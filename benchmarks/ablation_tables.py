@@ -309,7 +309,7 @@ def _attengeo(cities: Cities, size: tuple[int, int], accu: tuple[float, float, f
             "iterations k: the paper draws a figure without numbers (4 is best)",
             "CVCAM and MHSAM within DetGeo: a Darknet of its size is out of reach here",
         ),
-        epochs=10,
+        epochs=6,
         lr=1e-3,
         batch_size=16,
         trunks=("trunk.net",),

@@ -42,7 +42,7 @@ from app.engine.writing import write_whole
 from app.errors import UserError
 from app.messages import EpochDone, Evaluate, Train
 from app.models.build import create_network, spec_of
-from benchmarks.ablation_data import AREAS, Cities, folder_of, render
+from benchmarks.ablation_data import AREAS, Cities, constant_guess, folder_of, render
 from benchmarks.ablation_report import Found, Measured, report
 from benchmarks.ablation_tables import METHODS
 
@@ -280,7 +280,7 @@ def start_of(trial: Trial) -> Path:
 
 
 def test(trial: Trial, checkpoint: Path, area: str) -> tuple[dict[str, float], float | None]:
-    """The method's measures by the program's own evaluation, and chance for the first."""
+    """The method's measures by the program's own evaluation; for the first, what guessing has."""
     method = METHODS[trial.method]
     cities = method.cities
     asked = Evaluate(
@@ -293,8 +293,10 @@ def test(trial: Trial, checkpoint: Path, area: str) -> tuple[dict[str, float], f
     )
     (result,) = evaluate(asked, Shelf("cpu", max_descriptors=0)).results
     found = {measure.name: measure for measure in result.measures}
-    first = found[method.measures[0]]
-    return {name: found[name].value for name in method.measures}, first.chance
+    chance = found[method.measures[0]].chance
+    if cities.objects:
+        chance = constant_guess(trial.work, cities, area, 0.5)
+    return {name: found[name].value for name in method.measures}, chance
 
 
 if __name__ == "__main__":

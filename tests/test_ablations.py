@@ -6,9 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from app.engine.datasets.click_table import COLUMNS, OBJECTS_NAME
+from app.engine.world import write_rows
 from app.models.build import create_network
 from benchmarks import ablations
-from benchmarks.ablation_data import Cities, folder_of, hold_out, render
+from benchmarks.ablation_data import Cities, constant_guess, folder_of, hold_out, render
 from benchmarks.ablation_report import (
     STUDENT,
     Effect,
@@ -235,6 +237,21 @@ def test_no_clicked_object_of_the_test_is_learnt_from():
     ]  # fmt: skip
     assert hold_out(once, 2, "same") == once
     assert {row["split"] for row in hold_out(rows, 2, "cross")} == {"val"}
+
+
+def test_the_constant_guess_is_the_median_of_the_learnt_boxes(tmp_path):
+    cities = Cities("clicks", "drone", objects=True)
+    boxes = [("train", 10), ("train", 20), ("train", 90), ("val", 21), ("val", 60)]
+    rows = [dict.fromkeys(COLUMNS, "1") | {"split": split} for split, _ in boxes]
+    folder = folder_of(tmp_path, cities, "same")
+    folder.mkdir(parents=True)
+    for row, (_, left) in zip(rows, boxes, strict=True):
+        row |= {"query": "q.jpg", "satellite": "s.jpg", "view": "drone", "kind": "perspective"}
+        row |= {"left": left, "top": 10, "right": left + 10, "bottom": 20}
+    for name in ("q.jpg", "s.jpg"):
+        (folder / name).touch()
+    write_rows(folder / OBJECTS_NAME, rows, COLUMNS)
+    assert constant_guess(tmp_path, cities, "same", 0.5) == 0.5  # 9 of 11 pixels, and none
 
 
 @pytest.mark.slow
