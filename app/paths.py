@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 APP = "skyfix"
-DEMO_NETWORK = {"drone": "sample4geo", "street": "sample4geo"}  # that locates each demo case
+DEMO_NETWORK = {"drone": "sample4geo", "street": "mfrgn"}  # that locates each demo case
 
 
 def resources() -> Path:

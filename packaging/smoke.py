@@ -24,6 +24,7 @@ from smoke_stage import Failed, Stage, executable_of  # noqa: E402
 TOP = 10
 SAME_SCORE = 2e-3
 SAME_PX = 1.0
+LOCATORS = {"drone": "sample4geo", "street": "mfrgn"}  # as in app/paths.py
 CLICKS = {"drone": (165.0, 52.0), "street": (267.0, 233.0)}  # as in app/ui/demo_cases.py
 START_LIMIT_S, DOCTOR_LIMIT_S, LONG_S = 60, 300, 900
 
@@ -117,7 +118,7 @@ def _locate_words(resources: Path, kind: str) -> list[str]:
     photo = min((resources / "demo" / kind / "photos").glob("*.jpg"))
     words = ["locate", str(photo), "--json", "--top-k", str(TOP), "--device", "cpu"]
     words += ["--gallery", str(resources / "demo/galleries" / kind)]
-    return [*words, "--checkpoint", str(resources / f"checkpoints/sample4geo-{kind}.safetensors")]
+    return [*words, "--checkpoint", str(_locator(resources, kind))]
 
 
 def _ranks(said: str) -> list[tuple[str, float]]:
@@ -164,8 +165,12 @@ def _object_words(resources: Path, kind: str) -> list[str]:
     x, y = CLICKS[kind]
     words = ["object", str(photo), "--click", f"{x:g},{y:g}", "--top", "3", "--json"]
     words += ["--gallery", str(resources / "demo/galleries" / kind), "--device", "cpu"]
-    words += ["--locator", str(resources / f"checkpoints/sample4geo-{kind}.safetensors")]
+    words += ["--locator", str(_locator(resources, kind))]
     return [*words, "--checkpoint", str(_finder(resources, kind))]
+
+
+def _locator(resources: Path, kind: str) -> Path:
+    return resources / f"checkpoints/{LOCATORS[kind]}-{kind}.safetensors"
 
 
 def _finder(resources: Path, kind: str) -> Path:

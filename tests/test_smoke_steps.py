@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.paths import DEMO_NETWORK
 from app.ui.demo_cases import KINDS, demo_case
 
 PACKAGING = Path(__file__).resolve().parent.parent / "packaging"
@@ -50,8 +51,9 @@ def said(*box, tile="r001c002"):
     return json.dumps([{"objects": [{"boxes": [best]}], "references": [{"tile": tile}]}])
 
 
-def test_the_clicks_are_those_of_the_demo_cases(smoke):
+def test_clicks_and_checkpoints_are_those_of_the_demo_cases(smoke):
     assert {kind: demo_case(kind).click for kind in KINDS} == smoke.CLICKS
+    assert dict(DEMO_NETWORK) == smoke.LOCATORS
 
 
 def test_a_box_within_a_pixel_of_the_sources_is_the_same(smoke, tmp_path):
