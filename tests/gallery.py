@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("SKYFIX_HOME", tempfile.mkdtemp(prefix="skyfix-gallery-"))
@@ -157,16 +158,18 @@ def long_names(studio: Studio) -> None:
 
 
 def objects_none(studio: Studio) -> None:
-    full(studio)
+    with patch("app.ui.library.shipped_checkpoints", tuple):
+        full(studio)
     studio.rooms.objects.switch(True)
 
 
 def objects(studio: Studio) -> None:
     """Three objects: found with its alternatives shown, under way, refused."""
-    studio.rooms.library.choose_checkpoint(write_finder(studio.scene))
+    library, finder = studio.rooms.library, write_finder(studio.scene)
+    library.choose_checkpoint(finder)
     full(studio)
     clicked = studio.rooms.objects
-    settle(lambda: studio.rooms.library.finder is not None, 20)
+    settle(lambda: library.finder is not None and library.finder.path == finder, 20)
     clicked.switch(True)
     for click in ((900.0, 700.0), (2300.0, 1900.0), (3100.0, 900.0)):
         clicked.place(click)

@@ -139,7 +139,10 @@ def test_the_answer_to_an_older_choice_is_not_heard(qtbot, engine, library, file
     assert library.is_warming
 
 
-def test_a_checkpoint_for_clicks_is_not_one_to_locate_with(qtbot, engine, library, files, tmp_path):
+def test_a_checkpoint_for_clicks_is_not_one_to_locate_with(
+    qtbot, engine, library, files, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("app.ui.library.shipped_checkpoints", tuple)
     library.choose_checkpoint(files[0])
     wait_for(qtbot, library, title="A")
     finder = tmp_path / "finder.safetensors"

@@ -69,8 +69,13 @@ def test_a_click_is_asked_of_the_chosen_tile_and_answered(objects, engine, scene
     assert explain.centre == (objects.current.reference.x, objects.current.reference.y)
 
 
+@pytest.fixture
+def nothing_ships(monkeypatch):
+    monkeypatch.setattr("app.ui.library.shipped_checkpoints", tuple)
+
+
 def test_without_an_object_checkpoint_a_click_says_where_one_comes_from(
-    qtbot, rooms, engine, scene, chosen
+    qtbot, nothing_ships, rooms, engine, scene, chosen
 ):
     rooms.session.use(Target(scene.gallery, scene.checkpoint))
     rooms.session.add((PHOTO,))
