@@ -165,9 +165,9 @@ def objects_none(studio: Studio) -> None:
 
 def objects(studio: Studio) -> None:
     """Three objects: found with its alternatives shown, under way, refused."""
+    full(studio)
     library, finder = studio.rooms.library, write_finder(studio.scene)
     library.choose_checkpoint(finder)
-    full(studio)
     clicked = studio.rooms.objects
     settle(lambda: library.finder is not None and library.finder.path == finder, 20)
     clicked.switch(True)
