@@ -145,7 +145,7 @@ class Learner:
 def make_learner(run: Train, network: Network, device: Device, team: Team) -> Learner:
     """``network`` must be on the device."""
     cuda = device.name != "cpu"
-    half = _half_of(device) if run.amp else None
+    half = half_of(device) if run.amp else None
     if run.gradient_checkpointing and not save_memory(network):
         raise UserError(
             f"{run.network} has no parts that could be computed twice",
@@ -164,7 +164,7 @@ def make_learner(run: Train, network: Network, device: Device, team: Team) -> Le
     )
 
 
-def _half_of(device: Device) -> torch.dtype | None:
+def half_of(device: Device) -> torch.dtype | None:
     """The half precision that is quick there, bfloat16 before float16; None: none is."""
     if device.name != "cpu":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

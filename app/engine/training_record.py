@@ -9,6 +9,7 @@ import torch
 from app import __version__
 from app.card import Card
 from app.engine.checkpoints import Device
+from app.engine.learner import half_of
 from app.engine.runs import PLACES, log
 from app.engine.training_tasks import Figures, TrainingTask
 from app.models.base import Network, RetrievalNetwork
@@ -61,8 +62,10 @@ def log_start(run: Train, task: TrainingTask, network: Network, device: Device) 
     counts = f"{task.train_count} pairs, {task.held_count} held out"
     log(run.run_dir, f"{run.network} {run.preset}, {counts}")
     log(run.run_dir, f"device {device.name}: {device.reason}")
-    if run.amp and device.name == "cpu":
-        log(run.run_dir, "half precision is left out: it does not pay on a CPU")
+    if run.amp:
+        half = half_of(device)
+        told = "half precision is left out: this processor has none that pays"
+        log(run.run_dir, told if half is None else f"half precision: {half}".replace("torch.", ""))
     if run.trunk_lr_factor != 1 and not any(True for _ in network.trunk_parameters()):
         log(run.run_dir, f"{run.network} names no trunk: all of it learns at one rate")
     for line in task.missing[:5]:
