@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
 
 from app.messages import Candidate, Confidence, Location
 from app.ui.coordinates import FORMATS, Format, position_text
-from app.ui.elided import ElidedLabel
+from app.ui.elided import ElidedLabel, ElidedLines
 from app.ui.map_marks import length_text
 from app.ui.session import LocateSession, QueryState
 from app.ui.theme import GAP, ColourRole, colour, icon
@@ -83,13 +83,8 @@ class AnswerBar(QFrame):
         self.sure.setFont(bold)
         self.sure.setTextFormat(Qt.TextFormat.PlainText)
         self.badge = Badge()
-        self.reasons = QLabel()
-        self.reasons.setTextFormat(Qt.TextFormat.PlainText)
-        self.reasons.setWordWrap(True)
-        self.reasons.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.reasons = ElidedLines(2)
         self.reasons.setProperty("small", True)
-        self.reasons.setFixedHeight(2 * self.reasons.fontMetrics().lineSpacing())
-        self.reasons.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.claim_sign = QLabel()
         self.claim_sign.setPixmap(icon("claim", "claim").pixmap(20, 20))
         self.claim = ElidedLabel(mode=Qt.TextElideMode.ElideRight)

@@ -1,7 +1,7 @@
 """A label whose text is shortened in the middle when there is no room: names keep both ends."""
 
 from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtGui import QPainter, QPaintEvent, QTextLayout
 from PySide6.QtWidgets import QLabel, QSizePolicy, QStyle, QStyleOption, QWidget
 
 
@@ -46,6 +46,61 @@ class ElidedLabel(QLabel):
         text = self.fontMetrics().elidedText(self.text(), self._mode, room.width())
         painter.setPen(self.palette().color(self.foregroundRole()))
         painter.drawText(room, int(self.alignment()), text)
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        match event.type():
+            case QEvent.Type.PaletteChange:
+                self.update()
+            case QEvent.Type.FontChange:
+                self._limit()
+            case _:
+                pass
+
+
+class ElidedLines(QLabel):
+    """Plain text on some lines at most; what does not fit on the last one ends in an ellipsis."""
+
+    def __init__(self, lines: int, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._lines = lines
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._limit()
+
+    def shown(self) -> tuple[str, ...]:
+        """The lines as they are drawn at the present width."""
+        width = self.contentsRect().width()
+        text, shown = self.text(), list[str]()
+        layout = QTextLayout(text, self.font())
+        layout.beginLayout()
+        while (line := layout.createLine()).isValid():
+            line.setLineWidth(width)
+            start = line.textStart()
+            if len(shown) == self._lines - 1:
+                rest = text[start:]
+                shown.append(
+                    self.fontMetrics().elidedText(rest, Qt.TextElideMode.ElideRight, width)
+                )
+                break
+            shown.append(text[start : start + line.textLength()].rstrip())
+        layout.endLayout()
+        return tuple(shown)
+
+    def _limit(self) -> None:
+        self.setFixedHeight(self._lines * self.fontMetrics().lineSpacing())
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        del event
+        painter = QPainter(self)
+        option = QStyleOption()
+        option.initFrom(self)
+        self.style().drawPrimitive(QStyle.PrimitiveElement.PE_Widget, option, painter, self)
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        room, metrics = self.contentsRect(), self.fontMetrics()
+        for number, line in enumerate(self.shown()):
+            baseline = room.top() + number * metrics.lineSpacing() + metrics.ascent()
+            painter.drawText(room.left(), baseline, line)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
