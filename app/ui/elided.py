@@ -1,11 +1,37 @@
-"""A label whose text is shortened in the middle when there is no room: names keep both ends."""
+"""Labels whose text is shortened when there is no room: names keep both ends."""
 
 from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QTextLayout
 from PySide6.QtWidgets import QLabel, QSizePolicy, QStyle, QStyleOption, QWidget
 
 
-class ElidedLabel(QLabel):
+class _Drawn(QLabel):
+    """A label that draws its text itself."""
+
+    def _limit(self) -> None:
+        """Take the room that the present font asks for; a plain one needs no more than Qt's."""
+
+    def _painter(self) -> QPainter:
+        """Over the style's background, with the text's colour."""
+        painter = QPainter(self)
+        option = QStyleOption()
+        option.initFrom(self)
+        self.style().drawPrimitive(QStyle.PrimitiveElement.PE_Widget, option, painter, self)
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        return painter
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        match event.type():
+            case QEvent.Type.PaletteChange:
+                self.update()
+            case QEvent.Type.FontChange:
+                self._limit()
+            case _:
+                pass
+
+
+class ElidedLabel(_Drawn):
     """Plain text, never markup. The whole of it is the tooltip and the accessible name."""
 
     def __init__(
@@ -38,27 +64,13 @@ class ElidedLabel(QLabel):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         del event
-        painter = QPainter(self)
-        option = QStyleOption()
-        option.initFrom(self)
-        self.style().drawPrimitive(QStyle.PrimitiveElement.PE_Widget, option, painter, self)
+        painter = self._painter()
         room = self.contentsRect()
         text = self.fontMetrics().elidedText(self.text(), self._mode, room.width())
-        painter.setPen(self.palette().color(self.foregroundRole()))
         painter.drawText(room, int(self.alignment()), text)
 
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        match event.type():
-            case QEvent.Type.PaletteChange:
-                self.update()
-            case QEvent.Type.FontChange:
-                self._limit()
-            case _:
-                pass
 
-
-class ElidedLines(QLabel):
+class ElidedLines(_Drawn):
     """Plain text on some lines at most; what does not fit on the last one ends in an ellipsis."""
 
     def __init__(self, lines: int, parent: QWidget | None = None) -> None:
@@ -92,22 +104,8 @@ class ElidedLines(QLabel):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         del event
-        painter = QPainter(self)
-        option = QStyleOption()
-        option.initFrom(self)
-        self.style().drawPrimitive(QStyle.PrimitiveElement.PE_Widget, option, painter, self)
-        painter.setPen(self.palette().color(self.foregroundRole()))
+        painter = self._painter()
         room, metrics = self.contentsRect(), self.fontMetrics()
         for number, line in enumerate(self.shown()):
             baseline = room.top() + number * metrics.lineSpacing() + metrics.ascent()
             painter.drawText(room.left(), baseline, line)
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        match event.type():
-            case QEvent.Type.PaletteChange:
-                self.update()
-            case QEvent.Type.FontChange:
-                self._limit()
-            case _:
-                pass
