@@ -295,6 +295,7 @@ MSAE: dict[str, dict[str, Any]] = {
         "freeze_bn": True,
         "frozen_stages": 4,
         "outputs": 192,
+        "queue_start": 400,  # entries that count from the start drive all descriptors to one point
         "rotation_deg": 0.0,  # the app's own training turns panoramas already
         "query_view": "street",
         "query_size": (96, 384),
