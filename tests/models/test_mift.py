@@ -438,7 +438,7 @@ def test_a_regions_alignments_average_to_the_length_of_its_feature():
 def test_sizes_that_groups_do_not_divide_are_refused():
     with pytest.raises(UserError, match="250 x 250") as caught:
         build({**PRESETS["tiny-drone"], "query_size": (250, 250)})
-    assert "192" in caught.value.hint
+    assert "128" in caught.value.hint
 
 
 def test_fewer_tokens_than_regions_are_refused():
