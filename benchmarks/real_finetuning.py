@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="runs and figures are kept there")
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=STARTS)
     parser.add_argument("--leave-out", nargs="*", default=["0418"], help="of train (0418)")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--lr", type=float, default=6e-4, help="(6e-4; scratch: twice that)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--report-only", action="store_true", help="train nothing")

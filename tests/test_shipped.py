@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from app.card import read_card
-from app.engine.checkpoints import load_checkpoint, load_object_checkpoint
+from app.engine.checkpoints import load_checkpoint, load_object_checkpoint, to_images
 from app.paths import DEMO_NETWORK, demo_checkpoint, shipped_checkpoints
 from benchmarks.card_metrics import said, table
 
@@ -59,9 +60,16 @@ def test_a_shipped_checkpoint_tells_pictures_apart(path):
     stripes[:, ::16] = 255
     pictures = np.stack([noise, stripes, np.full_like(noise, 120)])
     if card.task == "object":
-        assert load_object_checkpoint(path, device="cpu").network.config.query_view == (
-            card.query_view
-        )
+        network = load_object_checkpoint(path, device="cpu").network
+        seen = network.preprocess(to_images(torch.from_numpy(pictures), "cpu"), "satellite")
+        side = network.input_size(card.query_view)
+        query = torch.rand(3, 3, *side, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            asked = network.encode_query(query, torch.tensor([[20.0, 20.0]] * 3))
+            found = network.find(asked, network.encode_satellite(seen))
+        spread = found.scores.std(dim=0).mean()
+        assert found.scores.isfinite().all()
+        assert spread > 0.05 * found.scores.std()  # pictures change what is found
         return
     rows = load_checkpoint(path, device="cpu").describe(pictures, "satellite")
     assert np.linalg.norm(rows, axis=1) == pytest.approx(1.0, abs=1e-3)

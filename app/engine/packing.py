@@ -68,6 +68,8 @@ def pack_checkpoint(path: Path, output: Path) -> Packed:
     from app.card import read_card
     from app.engine.checkpoints import read_tensors, write_tensors
 
+    if output.exists():
+        raise UserError(f"{output} is there already", "Name a file that is not.")
     card = read_card(path)
     tensors = read_tensors(path)
     if any(key.endswith(SCALE) for key in tensors):

@@ -63,6 +63,14 @@ def test_a_packed_checkpoint_is_smaller_and_describes_alike(tmp_path):
     assert (a != b).any()
 
 
+def test_no_file_that_is_there_is_packed_over(tmp_path):
+    whole = make_checkpoint(tmp_path / "a.safetensors", "drone", INPUT)
+    before = whole.read_bytes()
+    with pytest.raises(UserError, match=r"a\.safetensors is there already"):
+        pack_checkpoint(whole, whole)
+    assert whole.read_bytes() == before
+
+
 def test_what_is_packed_is_not_packed_again(tmp_path):
     first = pack_checkpoint(
         make_checkpoint(tmp_path / "a.safetensors", "drone", INPUT), tmp_path / "b.safetensors"
