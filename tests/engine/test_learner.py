@@ -205,14 +205,18 @@ def test_onecycle_is_as_torchs_own():
 def test_a_processor_halves_precision_only_where_that_is_quick(run, monkeypatch, can, half):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
     network = made()
+    first = next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.groups > 1)
+    first.weight.requires_grad_(False)  # what learns nothing has no gradient to be slow at
+    seen: dict[str, set[torch.dtype]] = {"plain": set(), "depthwise": set(), "frozen": set()}
+
+    def told(module, _, out):
+        if isinstance(module, torch.nn.Conv2d):
+            kind = "plain" if module.groups == 1 else "depthwise"
+            seen["frozen" if module is first else kind].add(out.dtype)
+
     learner = make_learner(replace(run, amp=True), network, CPU, Team())
-    seen = []
-    hook = torch.nn.modules.module.register_module_forward_hook(
-        lambda module, _, out: (
-            seen.append(out.dtype) if isinstance(module, torch.nn.Conv2d) else None
-        )
-    )
-    with hook:
+    with torch.nn.modules.module.register_module_forward_hook(told):
         learner.update([partial(network.loss, batch(network))], 0.01)
-    assert set(seen) == {half or torch.float32}
+    kind = half or torch.float32
+    assert seen == {"plain": {kind}, "depthwise": {torch.float32}, "frozen": {kind}}
     assert all(p.dtype == torch.float32 for p in network.parameters())
