@@ -294,6 +294,7 @@ def _attengeo(cities: Cities, size: tuple[int, int], accu: tuple[float, float, f
         base={
             "query_size": size,
             "satellite_size": (128, 128),
+            "width": 64,
             "anchors": "clustered",
             "start_confidence": 0.002,  # of 576 boxes one is right
         },

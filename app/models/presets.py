@@ -344,7 +344,7 @@ _TINY_OBJECT: dict[str, Any] = {
 _TINY_ATTENGEO: dict[str, Any] = {
     **_TINY_OBJECT,
     "backbone": "tf_efficientnet_lite0",
-    "width": 64,
+    "width": 128,
     "iterations": 2,
     "heads": 4,
     "ffn_width": 256,

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
 
 from app.card import read_card
 from app.errors import UserError
-from app.paths import config_dir, objects_dir, shipped_checkpoints
+from app.paths import config_dir, demo_checkpoint, objects_dir, shipped_checkpoints
 from app.settings import Settings, load_settings
 from app.ui.announcements import settings_notice
 from app.ui.building import BuildSession
@@ -161,8 +161,8 @@ def _begin(window: MainWindow, rooms: Rooms, args: argparse.Namespace) -> None:
 
 
 def first_locator() -> Path | None:
-    """Of what ships; those for clicked objects locate nothing."""
-    for path in shipped_checkpoints():
+    """Of what ships, the drone case's before others; those for clicked objects locate nothing."""
+    for path in sorted(shipped_checkpoints(), key=lambda one: one != demo_checkpoint("drone")):
         try:
             if read_card(path).task == "retrieval":
                 return path

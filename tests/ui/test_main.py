@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
-from app.paths import log_dir
+from app.paths import demo_checkpoint, log_dir, shipped_checkpoints
 from app.settings import settings_file
 from app.ui import main as main_module
 from app.ui.failures import catch_unexpected, start_log, stop_log
@@ -155,3 +155,7 @@ def test_a_shipped_checkpoint_for_clicks_is_not_the_first_choice(monkeypatch, tm
     broken.write_bytes(b"nothing")
     monkeypatch.setattr(main_module, "shipped_checkpoints", lambda: (broken, clicks, locates))
     assert main_module.first_locator() == locates
+
+
+def test_the_drone_cases_checkpoint_comes_before_other_shipped_ones():
+    assert main_module.first_locator() == demo_checkpoint("drone") != shipped_checkpoints()[0]
