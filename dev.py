@@ -11,6 +11,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - an older Python is told so here,
     sys.exit("Skyfix needs Python 3.11 or newer; type: python3.11 dev.py run")
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -163,16 +164,24 @@ def make_venv(checkout: Checkout) -> None:
         say(f"removing .venv: {reason}")
         shutil.rmtree(checkout.venv)
     base = getattr(sys, "_base_executable", None) or sys.executable
+    if importlib.util.find_spec("ensurepip") is None and shutil.which("apt-get"):
+        # Debian and Ubuntu keep it apart from Python.
+        apt_install(_venv_packages, needed="a virtual environment needs Python's ensurepip")
     say(f"making .venv with Python {sys.version.split()[0]}")
     try:
         call(
             [base, "-m", "venv", checkout.venv],
             failed="the virtual environment could not be made",
-            hint="" if shutil.which("apt-get") is None else apt_line(["python3-venv"]),
+            hint="" if shutil.which("apt-get") is None else apt_line(_venv_packages()),
         )
     except (Stop, KeyboardInterrupt):
         shutil.rmtree(checkout.venv, ignore_errors=True)  # half of one would be taken for whole
         raise
+
+
+def _venv_packages() -> Sequence[str]:
+    own = f"python3.{sys.version_info.minor}-venv"
+    return [own if apt_knows(own) else "python3-venv"]
 
 
 # --- the packages ------------------------------------------------------------
@@ -279,6 +288,27 @@ def become_root() -> list[str] | None:
     return ["sudo", "-n"] if free.returncode == 0 else None
 
 
+def apt_install(packages: Callable[[], Sequence[str]], *, needed: str) -> None:
+    """Installs what ``packages`` names once the lists are fresh, where that needs no question.
+
+    Else raises Stop with ``needed`` and what to type.
+    """
+    before = become_root()
+    if before is None:
+        raise Stop(needed, apt_line(packages()))
+    apt = [*before, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+    apt += ["-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"]
+    hint = apt_line(packages())
+    call([*apt, "update"], failed="the list of packages could not be read", hint=hint)
+    wanted_now = packages()
+    say(f"installing {' '.join(wanted_now)}")
+    call(
+        [*apt, "install", "-y", "--no-install-recommends", *wanted_now],
+        failed=f"{needed}, and apt-get failed",
+        hint=apt_line(wanted_now),
+    )
+
+
 def system_libraries(checkout: Checkout, platform: str) -> None:
     """Installs what Qt misses where that needs no question; else says what to type."""
     if not sys.platform.startswith("linux"):
@@ -289,24 +319,15 @@ def system_libraries(checkout: Checkout, platform: str) -> None:
         return
     if shutil.which("apt-get") is None:
         raise Stop(f"Qt needs libraries that are missing: {', '.join(missing)}", _other(missing))
-    before = become_root()
-    if before is None:
-        packages = debian_packages(missing, apt_knows)
-        raise Stop(f"Qt needs libraries that are missing: {', '.join(missing)}", apt_line(packages))
-    say(f"installing the system libraries that Qt misses: {', '.join(missing)}")
-    apt = [*before, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
-    apt += ["-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"]
-    hint = apt_line(debian_packages(missing, apt_knows))
-    call([*apt, "update"], failed="the list of packages could not be read", hint=hint)
-    packages = debian_packages(missing, apt_knows)
-    call(
-        [*apt, "install", "-y", "--no-install-recommends", *packages],
-        failed="the system libraries could not be installed",
-        hint=apt_line(packages),
+    say(f"Qt misses system libraries: {', '.join(missing)}")
+    apt_install(
+        lambda: debian_packages(missing, apt_knows),
+        needed=f"Qt needs libraries that are missing: {', '.join(missing)}",
     )
     still = missing_libraries(files)
     if still:
-        raise Stop(f"after installing, Qt still misses {', '.join(still)}", apt_line(packages))
+        packages = apt_line(debian_packages(missing, apt_knows))
+        raise Stop(f"after installing, Qt still misses {', '.join(still)}", packages)
 
 
 def _other(libraries: Sequence[str]) -> str:
@@ -405,8 +426,22 @@ class Failed(Stop):
 def package(checkout: Checkout, arguments: Sequence[str]) -> int:
     """Builds the program and its installers into ``dist``; see packaging/README.md."""
     prepare(checkout, "offscreen")
+    building_tools(smoke="--smoke" in arguments)
     command = [str(checkout.python), str(checkout.root / "packaging" / "build.py"), *arguments]
     return subprocess.run(command, check=False, cwd=checkout.root).returncode
+
+
+def building_tools(*, smoke: bool) -> None:
+    """Installs what building needs and Debian may lack; elsewhere build.py says what it misses."""
+    if shutil.which("apt-get") is None:
+        return
+    tools = {"objdump": "binutils", "zstd": "zstd", **({"Xvfb": "xvfb"} if smoke else {})}
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing:
+        apt_install(
+            lambda: [tools[tool] for tool in missing],
+            needed=f"building needs {', '.join(missing)}",
+        )
 
 
 COMMANDS: Mapping[str, Callable[[Checkout, Sequence[str]], int]] = {

@@ -239,6 +239,45 @@ def test_as_root_the_missing_libraries_are_installed(checkout: dev.Checkout, cal
     assert [call[-1] for call in calls] == ["update", "libxcb-icccm4"]
 
 
+def test_an_environment_gets_what_debian_keeps_apart_from_python(
+    checkout: dev.Checkout, calls, monkeypatch
+):
+    linux_without(monkeypatch, tools={"apt-get"})
+    monkeypatch.setattr(dev, "is_root", lambda: True)
+    monkeypatch.setattr(dev.importlib.util, "find_spec", lambda _: None)
+    dev.make_venv(checkout)
+    own = f"python3.{sys.version_info.minor}-venv"
+    assert [call[-1] for call in calls] == ["update", own, str(checkout.venv)]
+
+
+def test_without_rights_an_environment_is_not_begun(checkout: dev.Checkout, calls, monkeypatch):
+    linux_without(monkeypatch, tools={"apt-get"})
+    monkeypatch.setattr(dev, "is_root", lambda: False)
+    monkeypatch.setattr(dev, "apt_knows", lambda package: package == "python3-venv")
+    monkeypatch.setattr(dev.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(dev.Stop, match="ensurepip") as caught:
+        dev.make_venv(checkout)
+    assert caught.value.command == "sudo apt-get update && sudo apt-get install -y python3-venv"
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ("tools", "smoke", "installed"),
+    [
+        ({"objdump", "zstd"}, False, []),
+        ({"objdump", "zstd"}, True, ["xvfb"]),
+        ({"Xvfb"}, True, ["binutils", "zstd"]),
+    ],
+)
+def test_what_building_needs_is_installed(
+    calls, monkeypatch, tools: set[str], smoke: bool, installed: list[str]
+):
+    linux_without(monkeypatch, tools={"apt-get", *tools})
+    monkeypatch.setattr(dev, "is_root", lambda: True)
+    dev.building_tools(smoke=smoke)
+    assert calls[-1][-len(installed) :] == installed if installed else not calls
+
+
 def test_libraries_still_missing_after_the_installation_are_told(
     checkout: dev.Checkout, calls, monkeypatch
 ):

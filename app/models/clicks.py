@@ -58,6 +58,10 @@ class ClickConfig(ObjectConfig):
     # these. "tint" adds what is mixed to the picture instead and starts as a patch of colour around
     # the click, so that a frozen, pretrained trunk sees pictures as it knows them.
     click_input: Literal["mix", "tint"] = "mix"
+    # Both views' mappings start as one rotation, and CVCAM's queries and keys as another: what the
+    # trunks say alike of both views is found alike from the first step on. Fresh ones, which the
+    # papers have by all they say, take tens of thousands of clicks to find that out.
+    start_alike: bool = False
     confidence: Confidence
     reduction: Reduction = "sum"  # over a picture's boxes; of no effect on the softmax
     # What fresh weights say of every box. Of thousands one is right: a "binary" loss that starts at
@@ -89,6 +93,7 @@ def cvcam(c: ClickConfig) -> CVCAM:
         iterations=c.iterations,
         dropout=c.dropout,
         order=c.order,
+        alike=c.start_alike,
     )
 
 
@@ -138,6 +143,8 @@ class ClickNetwork(ObjectNetwork):
             _start_as_tint(self.click)
         self.query_mapping = MappedConv(query_channels, c.width, momentum=c.bn_momentum)
         self.satellite_mapping = MappedConv(satellite_channels, c.width, momentum=c.bn_momentum)
+        if c.start_alike:
+            _start_alike(self.query_mapping.conv, self.satellite_mapping.conv)
         self.fusion = fusion
         self.mhsam = MHSAM(c.width) if c.mhsam else None
         said = nn.Conv2d(c.width // 2, len(c.anchors) * PER_ANCHOR, 1)
@@ -234,10 +241,21 @@ class ClickNetwork(ObjectNetwork):
 
 @torch.no_grad()
 def _start_as_tint(click: MappedConv) -> None:
-    """Violet around the click, fading out where its map is little above its mean."""
+    """Violet close to the click: what is further off, and most of the object, looks as it did."""
     click.conv.weight.zero_()
     click.conv.weight[:, 3] = 1.0
-    click.bn.bias.copy_(torch.tensor((-0.5, -2.5, -0.5)))
+    click.bn.bias.copy_(torch.tensor((-2.0, -4.0, -2.0)))
+
+
+@torch.no_grad()
+def _start_alike(query: nn.Conv2d, satellite: nn.Conv2d) -> None:
+    if query.weight.shape != satellite.weight.shape:
+        raise UserError(
+            f"Maps of {query.in_channels} and {satellite.in_channels} channels cannot start alike",
+            "Choose the same trunk and strides for both views, or set start_alike=false.",
+        )
+    nn.init.orthogonal_(query.weight)
+    satellite.weight.copy_(query.weight)
 
 
 def _logit(share: float) -> float:

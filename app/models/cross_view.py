@@ -19,6 +19,8 @@ from app.models.multi_scale import sine_code
 from app.models.object_base import ObjectMaps
 
 Order = Literal["before", "after"]
+CODED = 16  # cells a side of the map whose position codes ``start_alike`` looks at
+PLACE = 0.98  # share of their squares in the directions that it leaves out
 
 
 class Fusion(nn.Module, ABC):
@@ -109,6 +111,15 @@ class CrossAttentionBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
+    @torch.no_grad()
+    def start_alike(self) -> None:
+        """Tokens ask for those of the same content wherever they lie; values start fresh."""
+        width = self.attention.embed_dim
+        rotation = torch.empty(width, width, device="cpu")  # also of a network on "meta"
+        nn.init.orthogonal_(rotation)
+        rotation = rotation @ _placeless(width)
+        self.attention.in_proj_weight[: 2 * width].copy_(torch.cat((rotation, rotation)))
+
     def forward(self, asking: Tokens, other: Tokens) -> Tokens:
         seen, _ = self.attention(asking.placed, other.placed, other.values, need_weights=False)
         x = self.norm1(asking.values + self.dropout(seen))
@@ -118,6 +129,16 @@ class CrossAttentionBlock(nn.Module):
         """Equation 4's scores, the mean of the heads; rows sum to 1."""
         weights: Tensor = self.attention(asking.placed, other.placed, other.values)[1]
         return weights.float()
+
+
+def _placeless(width: int) -> Float[Tensor, "d d"]:
+    """Takes from a token the few directions in which position codes differ most."""
+    codes = tokens_of(torch.zeros(1, width, CODED, CODED, device="cpu")).codes
+    _, spread, directions = torch.linalg.svd(codes, full_matrices=False)
+    told = spread.square().cumsum(0) / spread.square().sum()
+    main = directions[: int((told < PLACE).sum()) + 1]
+    placeless: Tensor = torch.eye(width, device="cpu") - main.mT @ main
+    return placeless
 
 
 class CVCAM(Fusion):
@@ -137,6 +158,7 @@ class CVCAM(Fusion):
         iterations: int,
         dropout: float,
         order: Order,
+        alike: bool = False,
     ) -> None:
         super().__init__()
 
@@ -147,6 +169,9 @@ class CVCAM(Fusion):
         self.query_blocks = nn.ModuleList(block() for _ in range(iterations))
         self.satellite_blocks = nn.ModuleList(block() for _ in range(iterations))
         self.fusion = block()
+        if alike:
+            for one in (*self.query_blocks, *self.satellite_blocks, self.fusion):
+                one.start_alike()
 
     def interact(
         self, query: Float[Tensor, "b c h w"], satellite: Float[Tensor, "b c h2 w2"]

@@ -328,6 +328,7 @@ _TINY_OBJECT: dict[str, Any] = {
     "query_strides": (16,),
     "satellite_strides": (16,),
     "click_input": "tint",
+    "start_alike": True,
     "bn_momentum": 0.1,
     "anchors": (  # clustered from 3500 boxes of demo worlds
         (14.3, 16.1),
