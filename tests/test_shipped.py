@@ -16,6 +16,7 @@ MARKS = ("<!-- checkpoints table -->\n", "<!-- end of checkpoints -->\n")
 METHODS = {  # with the queries that each is shipped for
     ("mift", "drone"),
     ("mfrgn", "street"),
+    ("geoviewmatch", "street"),
     ("msae", "street"),
     ("attengeo", "drone"),
     ("attengeo", "street"),
