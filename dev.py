@@ -10,6 +10,7 @@ import sys
 if sys.version_info < (3, 11):  # noqa: UP036 - an older Python is told so here, in a sentence
     sys.exit("Skyfix needs Python 3.11 or newer; type: python3.11 dev.py run")
 
+import ctypes
 import hashlib
 import importlib.util
 import json
@@ -18,6 +19,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sysconfig
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -436,12 +438,24 @@ def building_tools(*, smoke: bool) -> None:
     if shutil.which("apt-get") is None:
         return
     tools = {"objdump": "binutils", "zstd": "zstd", **({"Xvfb": "xvfb"} if smoke else {})}
-    missing = [tool for tool in tools if shutil.which(tool) is None]
+    missing = {tool: package for tool, package in tools.items() if shutil.which(tool) is None}
+    if library := absent_libpython():
+        missing[library] = f"libpython3.{sys.version_info.minor}"
     if missing:
-        apt_install(
-            lambda: [tools[tool] for tool in missing],
-            needed=f"building needs {', '.join(missing)}",
-        )
+        apt_install(lambda: list(missing.values()), needed=f"building needs {', '.join(missing)}")
+
+
+def absent_libpython() -> str:
+    """Python's shared library, which PyInstaller packs and Debian keeps apart; empty if it is there."""
+    name = str(sysconfig.get_config_var("INSTSONAME") or "")
+    own = Path(str(sysconfig.get_config_var("LIBDIR") or ""), name)
+    if ".so" not in name or own.is_file():
+        return ""
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return name
+    return ""
 
 
 COMMANDS: Mapping[str, Callable[[Checkout, Sequence[str]], int]] = {

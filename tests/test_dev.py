@@ -261,21 +261,37 @@ def test_without_rights_an_environment_is_not_begun(checkout: dev.Checkout, call
     assert not calls
 
 
+OWN_LIBRARY = f"libpython3.{sys.version_info.minor}"
+
+
 @pytest.mark.parametrize(
-    ("tools", "smoke", "installed"),
+    ("tools", "library", "smoke", "installed"),
     [
-        ({"objdump", "zstd"}, False, []),
-        ({"objdump", "zstd"}, True, ["xvfb"]),
-        ({"Xvfb"}, True, ["binutils", "zstd"]),
+        ({"objdump", "zstd"}, "", False, []),
+        ({"objdump", "zstd"}, "", True, ["xvfb"]),
+        ({"Xvfb"}, "libpython.so", True, ["binutils", "zstd", OWN_LIBRARY]),
     ],
 )
 def test_what_building_needs_is_installed(
-    calls, monkeypatch, tools: set[str], smoke: bool, installed: list[str]
+    calls, monkeypatch, tools: set[str], library: str, smoke: bool, installed: list[str]
 ):
     linux_without(monkeypatch, tools={"apt-get", *tools})
+    monkeypatch.setattr(dev, "absent_libpython", lambda: library)
     monkeypatch.setattr(dev, "is_root", lambda: True)
     dev.building_tools(smoke=smoke)
     assert calls[-1][-len(installed) :] == installed if installed else not calls
+
+
+def test_pythons_shared_library_is_missed_only_where_it_is_neither_beside_it_nor_the_systems(
+    monkeypatch, tmp_path
+):
+    told = {"INSTSONAME": "libpython9.99.so.1.0", "LIBDIR": str(tmp_path)}
+    monkeypatch.setattr(dev.sysconfig, "get_config_var", told.get)
+    assert dev.absent_libpython() == "libpython9.99.so.1.0"
+    (tmp_path / "libpython9.99.so.1.0").touch()
+    assert dev.absent_libpython() == ""
+    told["INSTSONAME"] = "libpython9.99.a"
+    assert dev.absent_libpython() == ""
 
 
 def test_libraries_still_missing_after_the_installation_are_told(
