@@ -446,7 +446,7 @@ def building_tools(*, smoke: bool) -> None:
 
 
 def absent_libpython() -> str:
-    """Python's shared library, which PyInstaller packs and Debian keeps apart; empty if it is there."""
+    """Python's shared library, which PyInstaller packs and Debian keeps apart; or nothing."""
     name = str(sysconfig.get_config_var("INSTSONAME") or "")
     own = Path(str(sysconfig.get_config_var("LIBDIR") or ""), name)
     if ".so" not in name or own.is_file():
