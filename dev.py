@@ -427,8 +427,9 @@ class Failed(Stop):
 
 def package(checkout: Checkout, arguments: Sequence[str]) -> int:
     """Builds the program and its installers into ``dist``; see packaging/README.md."""
-    prepare(checkout, "offscreen")
-    building_tools(smoke="--smoke" in arguments)
+    smoke = "--smoke" in arguments  # opens a window under Xvfb
+    prepare(checkout, "xcb" if smoke else "offscreen")
+    building_tools(smoke=smoke)
     command = [str(checkout.python), str(checkout.root / "packaging" / "build.py"), *arguments]
     return subprocess.run(command, check=False, cwd=checkout.root).returncode
 
