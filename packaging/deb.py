@@ -21,10 +21,14 @@ from dev import LIBRARIES  # noqa: E402
 
 # In every Debian with libc6; Qt's wheels need glibc 2.34.
 C_LIBRARY = re.compile(r"(lib(c|m|dl|rt|pthread|util|resolv)\.so|ld-linux)")
-BASE = ("libc6 (>= 2.34)", "libstdc++6", "libgcc-s1", "ca-certificates", "shared-mime-info")
+# The program packs fontconfig's library, but neither its configuration nor a font.
+BASE = (
+    "libc6 (>= 2.34)", "libstdc++6", "libgcc-s1", "ca-certificates", "shared-mime-info",
+    "fontconfig-config",
+)  # fmt: skip
 # Of Qt's plugins some serve desktops or hardware that most machines have not.
 OPTIONAL = re.compile(r"plugins/(platformthemes|egldeviceintegrations|generic|printsupport)/")
-RECOMMENDED = ("desktop-file-utils", "xdg-desktop-portal", "fonts-dejavu-core")
+RECOMMENDED = ("desktop-file-utils", "xdg-desktop-portal")
 PLACE = Path("opt/skyfix")
 
 

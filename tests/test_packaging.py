@@ -246,5 +246,6 @@ def test_the_debian_package_holds_program_desktop_entry_icon_and_types(tmp_path)
     ).stdout
     assert "Version: 1.2.3" in control
     assert "libc6 (>= 2.34)" in control
+    assert "fontconfig-config" in control, "without a font there is no text"
     assert not list(tmp_path.glob("*.partial"))
     assert os.access(program / "skyfix", os.X_OK)  # what was built is untouched
