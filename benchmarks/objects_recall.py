@@ -26,6 +26,7 @@ from app.engine.evaluation_compare import compare
 from app.engine.evaluation_run import evaluate
 from app.engine.metrics import box_iou
 from app.engine.shelf import Shelf
+from app.errors import UserError
 from app.messages import Compare, Evaluate
 from app.results import EvaluationResult
 
@@ -55,8 +56,11 @@ def main() -> None:
     print(training_words(names, cards))
     wide = max(len(name) for name in (*names, GUESS)) + 1
     print(f"{'':<{wide}}" + "".join(f"{name:>28}" for name in SHOWN))
-    guessed = guess(pairs, read_click_pairs(args.data, "train", view=view))
-    print(f"{GUESS:<{wide}}" + "".join(f"{value:>28}" for value in guessed))
+    try:
+        guessed = guess(pairs, read_click_pairs(args.data, "train", view=view))
+        print(f"{GUESS:<{wide}}" + "".join(f"{value:>28}" for value in guessed))
+    except UserError as error:  # a folder to measure on, without a training split
+        print(f"{GUESS:<{wide}}  not known: {error}")
     with tempfile.TemporaryDirectory(prefix="skyfix-objects-") as work:
         folders = []
         for number, path in enumerate(args.checkpoints):
