@@ -10,7 +10,6 @@ import sys
 if sys.version_info < (3, 11):  # noqa: UP036 - an older Python is told so here, in a sentence
     sys.exit("Skyfix needs Python 3.11 or newer; type: python3.11 dev.py run")
 
-import ctypes
 import hashlib
 import importlib.util
 import json
@@ -31,35 +30,8 @@ ROOT = Path(__file__).resolve().parent
 
 # A library that Qt or QtWebEngine is linked to, and the Debian or Ubuntu package that holds it,
 # newest name first (Ubuntu 24.04 renamed some to end in t64).
-_TABLE = """
-libEGL.so.1=libegl1 libGL.so.1=libgl1 libGLX.so.0=libglx0 libOpenGL.so.0=libopengl0
-libX11-xcb.so.1=libx11-xcb1 libX11.so.6=libx11-6 libXcomposite.so.1=libxcomposite1
-libXdamage.so.1=libxdamage1 libXext.so.6=libxext6 libXfixes.so.3=libxfixes3
-libXrandr.so.2=libxrandr2 libXrender.so.1=libxrender1 libXtst.so.6=libxtst6
-libasound.so.2=libasound2t64|libasound2 libbrotlidec.so.1=libbrotli1
-libdbus-1.so.3=libdbus-1-3 libdrm.so.2=libdrm2 libexpat.so.1=libexpat1
-libfontconfig.so.1=libfontconfig1 libfreetype.so.6=libfreetype6 libgbm.so.1=libgbm1
-libglib-2.0.so.0=libglib2.0-0t64|libglib2.0-0
-libgthread-2.0.so.0=libglib2.0-0t64|libglib2.0-0 libgssapi_krb5.so.2=libgssapi-krb5-2
-libnspr4.so=libnspr4 libplc4.so=libnspr4 libplds4.so=libnspr4 libnss3.so=libnss3
-libnssutil3.so=libnss3 libsmime3.so=libnss3 libpcre2-8.so.0=libpcre2-8-0
-libpng16.so.16=libpng16-16t64|libpng16-16 libudev.so.1=libudev1
-libwayland-client.so.0=libwayland-client0 libwayland-cursor.so.0=libwayland-cursor0
-libwayland-egl.so.1=libwayland-egl1 libwayland-server.so.0=libwayland-server0
-libxcb-cursor.so.0=libxcb-cursor0 libxcb-dri3.so.0=libxcb-dri3-0
-libxcb-glx.so.0=libxcb-glx0 libxcb-icccm.so.4=libxcb-icccm4
-libxcb-image.so.0=libxcb-image0 libxcb-keysyms.so.1=libxcb-keysyms1
-libxcb-randr.so.0=libxcb-randr0 libxcb-render-util.so.0=libxcb-render-util0
-libxcb-render.so.0=libxcb-render0 libxcb-shape.so.0=libxcb-shape0
-libxcb-shm.so.0=libxcb-shm0 libxcb-sync.so.1=libxcb-sync1 libxcb-util.so.1=libxcb-util1
-libxcb-xfixes.so.0=libxcb-xfixes0 libxcb-xkb.so.1=libxcb-xkb1 libxcb.so.1=libxcb1
-libxkbcommon-x11.so.0=libxkbcommon-x11-0 libxkbcommon.so.0=libxkbcommon0
-libxkbfile.so.1=libxkbfile1 libz.so.1=zlib1g libzstd.so.1=libzstd1
-"""
-LIBRARIES: Mapping[str, Sequence[str]] = {
-    library: packages.split("|")
-    for library, _, packages in (pair.partition("=") for pair in _TABLE.split())
-}
+_TABLE = ROOT / "packaging" / "qt_libraries.json"
+LIBRARIES: Mapping[str, Sequence[str]] = json.loads(_TABLE.read_text(encoding="utf-8"))
 
 
 class Stop(Exception):
@@ -291,19 +263,16 @@ def become_root() -> list[str] | None:
 
 
 def apt_install(packages: Callable[[], Sequence[str]], *, needed: str) -> None:
-    """Installs what ``packages`` names once the lists are fresh, where that needs no question.
-
-    Else raises Stop with ``needed`` and what to type.
-    """
+    """Installs what ``packages`` names where that needs no question; else says what to type."""
     before = become_root()
     if before is None:
         raise Stop(needed, apt_line(packages()))
     apt = [*before, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
     apt += ["-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"]
+    say(f"{needed}: installing")
     hint = apt_line(packages())
     call([*apt, "update"], failed="the list of packages could not be read", hint=hint)
     wanted_now = packages()
-    say(f"installing {' '.join(wanted_now)}")
     call(
         [*apt, "install", "-y", "--no-install-recommends", *wanted_now],
         failed=f"{needed}, and apt-get failed",
@@ -319,13 +288,10 @@ def system_libraries(checkout: Checkout, platform: str) -> None:
     missing = missing_libraries(files)
     if not missing:
         return
+    needed = f"Qt needs libraries that are missing: {', '.join(missing)}"
     if shutil.which("apt-get") is None:
-        raise Stop(f"Qt needs libraries that are missing: {', '.join(missing)}", _other(missing))
-    say(f"Qt misses system libraries: {', '.join(missing)}")
-    apt_install(
-        lambda: debian_packages(missing, apt_knows),
-        needed=f"Qt needs libraries that are missing: {', '.join(missing)}",
-    )
+        raise Stop(needed, _other(missing))
+    apt_install(lambda: debian_packages(missing, apt_knows), needed=needed)
     still = missing_libraries(files)
     if still:
         packages = apt_line(debian_packages(missing, apt_knows))
@@ -450,13 +416,7 @@ def absent_libpython() -> str:
     """Python's shared library, which PyInstaller packs and Debian keeps apart; or nothing."""
     name = str(sysconfig.get_config_var("INSTSONAME") or "")
     own = Path(str(sysconfig.get_config_var("LIBDIR") or ""), name)
-    if ".so" not in name or own.is_file():
-        return ""
-    try:
-        ctypes.CDLL(name)
-    except OSError:
-        return name
-    return ""
+    return name if ".so" in name and not own.is_file() else ""
 
 
 COMMANDS: Mapping[str, Callable[[Checkout, Sequence[str]], int]] = {
