@@ -282,9 +282,7 @@ def test_what_building_needs_is_installed(
     assert calls[-1][-len(installed) :] == installed if installed else not calls
 
 
-def test_pythons_shared_library_is_missed_only_where_it_is_neither_beside_it_nor_the_systems(
-    monkeypatch, tmp_path
-):
+def test_pythons_shared_library_is_missed_where_python_says_that_it_lies(monkeypatch, tmp_path):
     told = {"INSTSONAME": "libpython9.99.so.1.0", "LIBDIR": str(tmp_path)}
     monkeypatch.setattr(dev.sysconfig, "get_config_var", told.get)
     assert dev.absent_libpython() == "libpython9.99.so.1.0"
