@@ -17,6 +17,18 @@ HOLES_CHANCE = 0.3
 JPEG_CHANCE = 0.3
 JPEG_WORST = 60  # quality
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_QUARTERS = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
+
+
+def turned_by_quarters(picture: Picture, quarters: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Counter-clockwise, as ``np.rot90`` does it, whose copy takes ten times as long."""
+    quarters %= 4
+    return np.asarray(cv2.rotate(picture, _QUARTERS[quarters - 1])) if quarters else picture
+
+
+def mirrored(picture: Picture) -> Picture:
+    """Left is right; ten times as fast as a copy of ``picture[:, ::-1]``."""
+    return np.asarray(cv2.flip(picture, 1))
 
 
 def change_looks(picture: Picture, rng: np.random.Generator, *, strength: float = 1.0) -> Picture:

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from app.engine.datasets.augment import mirrored, turned_by_quarters
+
 Picture = UInt8[np.ndarray, "h w 3"]
 Changed = UInt8[np.ndarray, "h2 w2 3"]
 Box = tuple[float, float, float, float]
@@ -59,22 +61,22 @@ def box_safe_crop(
 
 
 def quarter_turned(picture: Picture, box: Box, quarters: int) -> tuple[Changed, Box]:
-    """Counter-clockwise, as ``np.rot90`` does it."""
+    """Counter-clockwise."""
     height, width = picture.shape[:2]
     for _ in range(quarters % 4):
         left, top, right, bottom = box
         box = (top, width - right, bottom, width - left)
         height, width = width, height
-    return np.rot90(picture, quarters), box
+    return turned_by_quarters(picture, quarters), box
 
 
 def mirrored_box(picture: Picture, box: Box) -> tuple[Picture, Box]:
     width = picture.shape[1]
-    return picture[:, ::-1], (width - box[2], box[1], width - box[0], box[3])
+    return mirrored(picture), (width - box[2], box[1], width - box[0], box[3])
 
 
 def mirrored_click(picture: Picture, click: Click) -> tuple[Picture, Click]:
-    return picture[:, ::-1], (picture.shape[1] - click[0], click[1])
+    return mirrored(picture), (picture.shape[1] - click[0], click[1])
 
 
 def rolled(picture: Picture, click: Click, columns: int) -> tuple[Picture, Click]:

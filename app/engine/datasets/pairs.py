@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from app.card import View
-from app.engine.datasets.augment import change_looks
+from app.engine.datasets.augment import change_looks, mirrored, turned_by_quarters
 from app.engine.datasets.jpeg import reduction
 from app.engine.framing import PanoramaRows, frame_query
 from app.errors import UserError
@@ -251,10 +251,9 @@ class PairDataset(Dataset[PairItem | UserError]):
             query = _centre(query, 1 - rng.uniform(0, augment.zoom))
         # The satellite picture turns counter-clockwise by quarters: old east is the new north.
         query = self._framed(query, pair, heading - 90 * quarter if turns(pair) else 0.0)
-        satellite = np.rot90(self._satellite(pair), quarter)
+        satellite = turned_by_quarters(self._satellite(pair), quarter)
         if augment.flip and rng.random() < 0.5:
-            query, satellite = query[:, ::-1], satellite[:, ::-1]
-        query, satellite = np.ascontiguousarray(query), np.ascontiguousarray(satellite)
+            query, satellite = mirrored(query), mirrored(satellite)
         return PairItem(
             change_looks(query, rng, strength=augment.looks),
             change_looks(satellite, rng, strength=augment.looks),
