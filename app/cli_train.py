@@ -164,7 +164,8 @@ def train_command(telling: Telling, args: argparse.Namespace) -> int:
         return 0
     with telling() as report:
         done = train(run, report)
-    print(f"{done.best_by} {done.recall_at_1:.3f} on the held-out data; {done.checkpoint}")
+    where = "in training" if done.best_by == "loss" else "on the held-out data"
+    print(f"{done.best_by} {done.recall_at_1:.3f} {where}; {done.checkpoint}")
     return 0
 
 

@@ -45,7 +45,7 @@ class Row:
 
 def main() -> None:
     args = _arguments()
-    truth = _truth(args.data)
+    truth = read_truth(args.data)
     with tempfile.TemporaryDirectory(prefix="skyfix-real-") as work:
         imagenet = Path(work) / "imagenet.safetensors"
         imagenet_lite0_checkpoint(imagenet)
@@ -54,57 +54,62 @@ def main() -> None:
             checkpoints.append((args.checkpoint.stem, args.checkpoint))
         shelf = Shelf(args.device, Path(work) / "cache", max_descriptors=0)
         for number, (method, checkpoint) in enumerate(checkpoints):
-            gallery = Path(work) / f"gallery{number}"
-            _build(args, checkpoint, gallery, shelf)
+            area = Area(args.data, truth, Path(work) / f"gallery{number}", shelf)
+            area.build(checkpoint, tile_size_m=args.tile_size_m, overlap=args.overlap)
             if number == 0:
-                _print_head(args, shelf, gallery, truth)
-            for row in _rows(args.data, truth, method, checkpoint, gallery, shelf):
+                print_head(area)
+            for row in area.rows(method, checkpoint):
                 print(row, flush=True)
 
 
-def _build(args: argparse.Namespace, checkpoint: Path, gallery: Path, shelf: Shelf) -> None:
-    request = BuildGallery(
-        source=args.data / "map.tif",
-        checkpoint=checkpoint,
-        gallery=gallery,
-        tile_size_m=args.tile_size_m,
-        overlap=args.overlap,
-    )
-    build_gallery(request, shelf.checkpoint(checkpoint))
+@dataclass(frozen=True)
+class Area:
+    """Real photos whose places are known, and the gallery of the map that they are sought in."""
+
+    data: Path
+    truth: dict[str, LatLon]  # by the photo's file name
+    gallery: Path
+    shelf: Shelf
+
+    def build(self, checkpoint: Path, *, tile_size_m: float, overlap: float) -> None:
+        request = BuildGallery(
+            source=self.data / "map.tif",
+            checkpoint=checkpoint,
+            gallery=self.gallery,
+            tile_size_m=tile_size_m,
+            overlap=overlap,
+        )
+        build_gallery(request, self.shelf.checkpoint(checkpoint))
+
+    def rows(self, method: str, checkpoint: Path) -> Iterator[Row]:
+        """One with the headings unknown, one with those of the photos' own metadata."""
+        for heading, use_heading in (("unknown", False), ("known", True)):
+            errors, started = [], time.perf_counter()
+            for name, place in self.truth.items():
+                photo = self.data / "photos" / name
+                request = Locate(photo, self.gallery, checkpoint, use_heading=use_heading)
+                errors.append(place.metres_to(locate(request, self.shelf).best.position))
+            seconds = (time.perf_counter() - started) / len(self.truth)
+            yield Row(method, heading, np.array(errors), seconds)
 
 
-def _print_head(
-    args: argparse.Namespace, shelf: Shelf, gallery: Path, truth: dict[str, LatLon]
-) -> None:
-    tiles = shelf.gallery(gallery)
+def print_head(area: Area) -> None:
+    """What is measured, the table's head, and chance."""
+    tiles = area.shelf.gallery(area.gallery)
+    made = tiles.manifest
     print(
-        f"{args.data.name}: {len(truth)} photos, {len(tiles.ids)} tiles of {args.tile_size_m:g} m "
-        f"with overlap {args.overlap:g}; error = rank 1's centre to the truth of truth.csv"
+        f"{area.data.name}: {len(area.truth)} photos, {len(tiles.ids)} tiles of "
+        f"{made.tile_size_m:g} m with overlap {made.overlap:g}; "
+        "error = rank 1's centre to the truth of truth.csv"
     )
     radii = "".join(f"{f'<{r:.0f} m':>8}" for r in RADII_M)
     print(f"{'method':<34}{'heading':<9}{radii}{'median m':>10}{'s/photo':>9}")
     centres = [LatLon(float(lat), float(lon)) for lat, lon in tiles.latlon]
-    chance = np.array([[place.metres_to(c) for c in centres] for place in truth.values()])
+    chance = np.array([[place.metres_to(c) for c in centres] for place in area.truth.values()])
     print(Row("chance (a tile at random)", "-", chance.ravel()))
 
 
-def _rows(
-    data: Path,
-    truth: dict[str, LatLon],
-    method: str,
-    checkpoint: Path,
-    gallery: Path,
-    shelf: Shelf,
-) -> Iterator[Row]:
-    for heading, use_heading in (("unknown", False), ("known", True)):
-        errors, started = [], time.perf_counter()
-        for name, place in truth.items():
-            request = Locate(data / "photos" / name, gallery, checkpoint, use_heading=use_heading)
-            errors.append(place.metres_to(locate(request, shelf).best.position))
-        yield Row(method, heading, np.array(errors), (time.perf_counter() - started) / len(truth))
-
-
-def _truth(data: Path) -> dict[str, LatLon]:
+def read_truth(data: Path) -> dict[str, LatLon]:
     with (data / "truth.csv").open(encoding="utf-8-sig", newline="") as file:
         return {
             row["file"]: LatLon(float(row["lat"]), float(row["lon"]))
