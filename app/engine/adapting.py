@@ -29,6 +29,7 @@ from app.engine.world import PAIR_COLUMNS, read_rows, write_jpeg, write_rows
 from app.engine.writing import write_whole
 from app.errors import UserError
 from app.messages import Progress, Report, ignore
+from app.models.build import spec_of
 from app.train_request import Train
 
 MARK = "adapted.json"
@@ -123,9 +124,17 @@ def write_adapted(
 
 
 def adapted(run: Train, start: Start, report: Report = ignore) -> None:
-    """Put the views that a run wants into its data folder, if it wants any."""
+    """Put the views that a run wants into its data folder, if it wants any.
+
+    Raises UserError for a network that finds clicked objects: nobody clicked in these views.
+    """
     if run.imagery is None:
         return
+    if (spec := spec_of(run.network)).task != "retrieval":
+        raise UserError(
+            f"{spec.title} learns from clicked objects, and rendered views of imagery have none",
+            "Choose a checkpoint that locates photos.",
+        )
     write_adapted(
         run.data,
         imagery=run.imagery,

@@ -170,7 +170,7 @@ RECIPES = (
     Recipe(
         "adapt",
         "Fine-tune a checkpoint on your own imagery, without photos",
-        "this program's",
+        "this program's: views of the imagery are rendered, and stand in for photos",
         (),
         # A small rate and averaged weights: the start knows much already. The last weights count
         # (ADR 0026): tiles of one area overlap, so ranks among its own views say little.
@@ -330,8 +330,8 @@ def recipe(name: str) -> Mapping[str, Any]:
 def make_train(run_dir: Path, data: Path | None = None, **given: Any) -> Train:
     """The request: the recipe that ``given["recipe"]`` names, with the other fields replaced.
 
-    Without ``data``, pairs that are rendered (recipe adapt) go into the run's folder. With an empty
-    preset and a checkpoint to start from, the network is that of its card.
+    Without ``data``, pairs that are rendered (recipe adapt) go into the run's folder. A checkpoint
+    to start from brings its configuration and its network, where neither is given.
     """
     chosen = {**(recipe(given["recipe"]) if given.get("recipe") else {}), **given}
     if data is None:
@@ -340,6 +340,6 @@ def make_train(run_dir: Path, data: Path | None = None, **given: Any) -> Train:
         data = run_dir / "pairs"
     if chosen.get("neighbour_share") and "negatives" not in chosen:
         chosen["negatives"] = "neighbours"
-    if chosen.get("preset") == "" and chosen.get("init") is not None and "network" not in chosen:
-        chosen["network"] = read_card(chosen["init"]).network
+    if chosen.get("init") is not None and not chosen.setdefault("preset", ""):
+        chosen.setdefault("network", read_card(chosen["init"]).network)
     return Train(run_dir, data, **chosen)

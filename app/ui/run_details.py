@@ -73,7 +73,8 @@ class RunHead(QWidget):
         self.about.setText(
             "its settings are lost"
             if run is None
-            else f"{run.network} {run.preset or '(the parent’s configuration)'} on {run.data.name}"
+            else f"{run.network} {run.preset or '(the parent’s configuration)'}"
+            f" on {(run.imagery or run.data).name}"
             + (f", from {run.init.name}" if run.init else "")
             + (f", recipe {run.recipe}" if run.recipe else "")
             + (f"; {status.device}" if status.device else "")

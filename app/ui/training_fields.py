@@ -1,11 +1,11 @@
 """One widget for each kind of setting of a run, made from what ``Train`` says of its fields."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -92,24 +92,39 @@ class ChoiceField(Field):
         super().__init__(option)
         self.box = QComboBox()
         self.box.setEditable(may_type)
-        self.box.addItems(list(choices or option.choices))
         self.box.currentTextChanged.connect(self.changed)
         self.take(self.box, stretch=1)
+        self.offer(choices or option.choices)
+        if option.name in FILES:
+            self._browse = _BrowseButton(self)
 
-    def offer(self, choices: tuple[str, ...]) -> None:
-        kept = self.box.currentText()
+    def offer(self, choices: Sequence[str], words: Mapping[str, str] | None = None) -> None:
+        """``words`` are shown in place of the values that they stand for."""
+        kept = self.value()
         self.box.blockSignals(True)
         self.box.clear()
-        self.box.addItems(list(choices))
+        for choice in choices:
+            self.box.addItem((words or {}).get(choice, choice), choice)
         if kept in choices or self.box.isEditable():
-            self.box.setCurrentText(kept)
+            self.show_value(kept)
         self.box.blockSignals(False)
 
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return tuple(self.box.itemData(row) for row in range(self.box.count()))
+
     def show_value(self, value: Any) -> None:
-        self.box.setCurrentText(str(value))
+        row = self.box.findData(str(value))
+        if row >= 0:
+            self.box.setCurrentIndex(row)
+            self.box.setCurrentText(self.box.itemText(row))  # something else may be typed there
+        else:
+            self.box.setCurrentText(str(value))
 
     def value(self) -> str:
-        return self.box.currentText().strip()
+        text = self.box.currentText().strip()
+        row = self.box.findText(text, Qt.MatchFlag.MatchExactly | Qt.MatchFlag.MatchCaseSensitive)
+        return str(self.box.itemData(row)) if row >= 0 else text
 
 
 class CountField(Field):
@@ -223,12 +238,7 @@ class PathField(Field):
             self.line.setPlaceholderText("none")
         self.line.textChanged.connect(self.changed)
         self.take(self.line, stretch=1)
-        browse = QToolButton()
-        browse.setIcon(icon("folder"))
-        browse.setToolTip(f"Choose: {option.help.text}")
-        browse.clicked.connect(self._browse)
-        self.take(browse)
-        browse.setAccessibleName(f"Choose {words_of(option.name)}")
+        self._browse = _BrowseButton(self)
 
     def show_value(self, value: Any) -> None:
         self.line.setText("" if value is None else str(value))
@@ -237,15 +247,30 @@ class PathField(Field):
         text = self.line.text().strip()
         return Path(text) if text else None
 
-    def _browse(self) -> None:
-        words, kinds = self.option.help.text, FILES.get(self.option.name)
-        start = self.line.text()
+
+class _BrowseButton(QToolButton):
+    """Asks for a file or folder and shows it in its field."""
+
+    def __init__(self, field: Field) -> None:
+        super().__init__()
+        self._field = field
+        self.setIcon(icon("folder"))
+        self.setToolTip(f"Choose: {field.option.help.text}")
+        self.clicked.connect(self._ask)
+        field.take(self)
+        self.setAccessibleName(f"Choose {words_of(field.option.name)}")
+
+    @Slot()
+    def _ask(self) -> None:
+        option = self._field.option
+        words, kinds = option.help.text, FILES.get(option.name)
+        start = str(self._field.value() or "")
         if kinds is None:
             chosen = QFileDialog.getExistingDirectory(self, words, start)
         else:
             chosen, _ = QFileDialog.getOpenFileName(self, words, start, f"{kinds};;All files (*)")
         if chosen:
-            self.line.setText(chosen)
+            self._field.show_value(chosen)
 
 
 def make_field(option: Option) -> Field:

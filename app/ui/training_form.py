@@ -24,6 +24,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.card import Card
 from app.engine.recipes import BY_NAME, RECIPES, recipe
 from app.engine.run_store import runs_folder
 from app.messages import TrainingEstimate
@@ -38,12 +39,12 @@ from app.ui.training_session import TrainingSession
 
 TITLES = {
     "run": "Run",
+    "adapt": "Views from your own imagery",
     "network": "Network",
     "learning": "Learning",
     "batches": "Batches",
     "augmentation": "Augmentation",
     "watching": "Measuring and saving",
-    "adapt": "Views from your own imagery",
 }
 NO_RECIPE = "Own settings"
 FIRST = ("data", "data_name")  # what a run begins with, before where it goes
@@ -75,7 +76,9 @@ class TrainingForm(QDialog):
         self.fields: dict[str, Field] = {}
         self._labels: dict[str, QLabel] = {}
         self._forms: dict[str, QFormLayout] = {}
+        self._boxes: dict[str, QGroupBox] = {}
         self._advanced: list[tuple[QFormLayout, QWidget]] = []
+        self._data_rows: list[QWidget] = []
         for option in sorted(options(), key=lambda one: one.name not in FIRST):
             if option.name != "recipe":
                 self._add_field(option)
@@ -93,7 +96,9 @@ class TrainingForm(QDialog):
 
     def _add_field(self, option: Option) -> None:
         if option.name == "network":
-            field: Field = ChoiceField(option, tuple(spec.name for spec in SPECS))
+            networks = ChoiceField(option)
+            networks.offer([s.name for s in SPECS], {s.name: s.title for s in SPECS})
+            field: Field = networks
         elif option.name == "preset":
             field = ChoiceField(option, may_type=False)
         elif option.name == "init":
@@ -121,7 +126,7 @@ class TrainingForm(QDialog):
             if group == "run":
                 form.addRow("Recipe", self.recipes)
                 form.addRow("", self.source)
-            self._forms[group] = form
+            self._forms[group], self._boxes[group] = form, box
             for name, field in self.fields.items():
                 if field.option.help.group == group:
                     self._add_row(form, name, field)
@@ -159,6 +164,8 @@ class TrainingForm(QDialog):
         column.addWidget(field)
         column.addWidget(_small(field.option.help.text))
         form.addRow(self._labels[name], cell)
+        if name in FIRST:
+            self._data_rows.append(cell)
         if field.option.help.advanced:
             self._advanced.append((form, cell))
 
@@ -189,6 +196,7 @@ class TrainingForm(QDialog):
         self.recipes.currentIndexChanged.connect(self._on_recipe)
         for field in self.fields.values():
             field.changed.connect(self._on_changed)
+        self.fields["init"].changed.connect(self._follow_parent)
         self.show_all.toggled.connect(self._show_advanced)
         self.ask_estimate.clicked.connect(self._on_estimate)
         self.ask_preview.clicked.connect(self._on_preview)
@@ -204,7 +212,7 @@ class TrainingForm(QDialog):
 
     @Slot()
     def _on_recipe(self) -> None:
-        name = self.recipes.currentData()
+        name = self._recipe
         chosen: Mapping[str, Any] = recipe(name) if name else {}
         self.source.setText(_about(name))
         self.source.setVisible(bool(name))
@@ -219,7 +227,32 @@ class TrainingForm(QDialog):
                     self._offer_presets(str(chosen.get("network", self.fields["network"].value())))
                 field.show_value("" if value is None and isinstance(field, TextField) else value)
                 field.blockSignals(False)
+        self._follow_parent()
         self._on_changed()
+
+    @Slot()
+    def _follow_parent(self) -> None:
+        """A start checkpoint brings its network and its configuration, where the recipe agrees."""
+        card, chosen = self._parent(), recipe(self._recipe) if self._recipe else {}
+        if card is not None and chosen.get("network", card.network) == card.network:
+            self.fields["network"].show_value(card.network)
+            self.fields["preset"].show_value("")
+        elif not self._value("init") and not self.fields["preset"].value():
+            self.fields["preset"].show_value(self._defaults["preset"])
+
+    def _parent(self) -> Card | None:
+        """The start checkpoint's card; None without one, or of a file that was only typed."""
+        path = self._value("init")
+        return next((e.card for e in self._library.checkpoints if e.path == path), None)
+
+    @property
+    def _recipe(self) -> str:
+        return str(self.recipes.currentData() or "")
+
+    @property
+    def _renders(self) -> bool:
+        """Pairs come from imagery, and go into the run's folder."""
+        return self._recipe == "adapt"
 
     @Slot()
     def _on_changed(self) -> None:
@@ -232,6 +265,7 @@ class TrainingForm(QDialog):
             label.setFont(font)
         self.problem.setText(wrong)
         self.problem.setVisible(bool(wrong))
+        self._show_parts()
         for button in (self.start, self.ask_estimate, self.ask_preview):
             button.setEnabled(not wrong)
 
@@ -239,24 +273,28 @@ class TrainingForm(QDialog):
         field = self.fields["preset"]
         assert isinstance(field, ChoiceField)
         names = tuple(NETWORKS[network].presets) if network in NETWORKS else ()
-        if tuple(field.box.itemText(i) for i in range(field.box.count())) != (*names, ""):
-            field.offer((*names, ""))
+        if field.choices != (*names, ""):
+            field.offer((*names, ""), {"": "That of the start checkpoint"})
 
     @Slot()
     def _offer_parents(self) -> None:
         field = self.fields["init"]
         assert isinstance(field, ChoiceField)
-        usable = [e for e in self._library.checkpoints if e.card is not None]
-        field.offer(("", *(str(entry.path) for entry in usable)))
+        words = {"": "Fresh weights"}
+        for entry in self._library.checkpoints:
+            if entry.card is not None:
+                taken = entry.card.title in words.values()
+                told = f"{entry.card.title} ({entry.path})" if taken else entry.card.title
+                words[str(entry.path)] = told
+        field.offer(tuple(words), words)
 
     def _propose_folder(self) -> None:
-        data = self.fields["data"].value()
+        data, imagery = (self.fields[name].value() for name in ("data", "imagery"))
+        shown = (imagery.stem if imagery else "") if self._renders else data.name if data else ""
         folder = self.fields["run_dir"]
         if self._own_folder or folder.hasFocus():
             return
-        stem = "-".join(
-            part for part in (str(self.fields["network"].value()), data.name if data else "")
-        )
+        stem = f"{self.fields['network'].value()}-{shown}"
         safe = re.sub(r"[^\w.-]+", "-", stem).strip("-.")
         number, path = 1, runs_folder() / safe
         while path.exists():
@@ -289,17 +327,31 @@ class TrainingForm(QDialog):
             needed = field.option.default is MISSING and name != "data"
             if needed and not self._value(name):
                 return f"Still needed: {field.option.help.text.lower()}."
+        card, network, preset = self._parent(), self._value("network"), self._value("preset")
+        if card is not None and card.network != network:
+            return (
+                f"{card.title} holds {NETWORKS[card.network].title}, not {NETWORKS[network].title}."
+                " Choose that network, or another checkpoint to start from."
+            )
+        if not preset and self._value("init") is None:
+            return "Still needed: a checkpoint to start from" + (
+                "." if self._renders else ", or a preset."
+            )
+        if self._renders and card is not None and card.task == "object":
+            return f"{card.title} finds clicked objects. Start from one that locates photos."
+        if self._renders and self._value("imagery") is None:
+            return "Still needed: your own imagery."
         if self._value("data") is None and self._value("imagery") is None:
-            return "Still needed: a data set's folder, or your own imagery."
+            return "Still needed: a data set's folder."
         return ""
 
     @property
     def run(self) -> Train:
         """What would be started; only where nothing is wrong."""
         values = {name: self._value(name) for name in self.fields}
-        if values["data"] is None:
+        if values["data"] is None or (self._renders and not self.show_all.isChecked()):
             values["data"] = values["run_dir"] / "pairs"
-        return Train(**values, recipe=self.recipes.currentData() or "")
+        return Train(**values, recipe=self._recipe)
 
     # --- trying, starting ---
 
@@ -342,6 +394,15 @@ class TrainingForm(QDialog):
     def _show_advanced(self, wanted: bool) -> None:
         for form, cell in self._advanced:
             form.setRowVisible(cell, wanted)
+        self._show_parts()
+
+    def _show_parts(self) -> None:
+        """What the recipe has no use for is out of the way, unless every setting is wanted."""
+        whole = self.show_all.isChecked()
+        for cell in self._data_rows:
+            self._forms["run"].setRowVisible(cell, whole or not self._renders)
+        used = self._renders or self._value("imagery") is not None
+        self._boxes["adapt"].setVisible(whole or used)
 
 
 def told(estimate: TrainingEstimate) -> str:
@@ -375,7 +436,7 @@ def _about(name: str) -> str:
         return ""
     one = BY_NAME[name]
     made_for = f" Made for {', '.join(one.data)}." if one.data else ""
-    return f"{one.source}.{made_for}"
+    return f"{one.source[:1].upper()}{one.source[1:]}.{made_for}"
 
 
 def _small(words: str) -> QLabel:

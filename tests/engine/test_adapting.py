@@ -23,6 +23,7 @@ from app.engine.training import train
 from app.engine.trial import estimate
 from app.errors import JobCancelled, UserError
 from app.geo import LatLon
+from app.train_request import Train
 from tests.engine.made_rasters import EXTENT_M, NORTH, UTM, WEST, write_place, write_raster
 from tests.engine.pair_folder import write_pairs
 
@@ -147,6 +148,14 @@ def test_a_folder_of_other_pairs_is_left_alone(ortho, tmp_path):
     folder = write_pairs(tmp_path / "pairs", train=2, val=2)
     with pytest.raises(UserError, match="other pairs"):
         write_adapted(folder, imagery=ortho, surface=None, **WANTED)
+
+
+def test_networks_of_clicked_objects_are_refused_before_anything_is_rendered(ortho, tmp_path):
+    fields = {"network": "attengeo", "preset": "smallest", "imagery": ortho}
+    run = Train(tmp_path / "run", tmp_path / "views", **fields)
+    with pytest.raises(UserError, match="AttenGeo learns from clicked objects"):
+        adapted(run, read_start(run))
+    assert not run.data.exists()
 
 
 @pytest.mark.slow

@@ -168,7 +168,8 @@ def test_a_parents_classifier_is_kept_only_where_it_fits(tmp_path):
     small = {"network": "mift", "preset": "smallest", "epochs": 1, "device": "cpu"}
     small |= {"batch_size": 2, "overrides": {"classes": 4}}
     parent = train(make_train(tmp_path / "first", data, **small)).checkpoint
-    run = make_train(tmp_path / "second", fewer, preset="", init=parent)
+    run = make_train(tmp_path / "second", fewer, init=parent)
+    assert (run.network, run.preset) == ("mift", "")  # those of the parent
     data_set = open_data_set(fewer)
     network = make_network(run, read_start(run), data_set)
     assert network.config.classes == 3

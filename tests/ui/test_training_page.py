@@ -1,6 +1,7 @@
 """The training tab: what it shows of runs, what it starts, and that it loses nothing typed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,15 @@ from app.engine.run_control import RunStatus, held, write_status
 from app.engine.run_store import RunStore
 from app.engine.runs import METRICS
 from app.messages import TrainingEstimate
+from app.models.catalog import BY_NAME as NETWORKS
 from app.train_request import options
-from app.ui.library import Library
+from app.ui.library import CheckpointEntry, Library
 from app.ui.run_details import _stands
 from app.ui.training_fields import NumberField, words_of
 from app.ui.training_form import TrainingForm, duration, told
 from app.ui.training_page import TrainingPage
 from app.ui.training_session import TrainingSession
+from tests.ui.scene import card as card_of_a_scene
 from tests.ui.test_training_session import make_run
 
 
@@ -211,6 +214,67 @@ def test_the_presets_follow_the_network(form):
     form.fields["network"].show_value("mfrgn")
     box = form.fields["preset"].box
     assert "tiny-street" in [box.itemText(i) for i in range(box.count())]
+
+
+def entry_of(path, **card):
+    return CheckpointEntry(path, replace(card_of_a_scene(), **card))
+
+
+@pytest.fixture
+def parents(form, monkeypatch, tmp_path):
+    """Checkpoints of three networks to start from."""
+    made = {
+        name: entry_of(
+            tmp_path / f"{name}.safetensors", network=name, title=name.upper(), task=task
+        )
+        for name, task in (("mift", "retrieval"), ("mfrgn", "retrieval"), ("attengeo", "object"))
+    }
+    monkeypatch.setattr(form._library, "_checkpoints", tuple(made.values()))
+    form._library.changed.emit()
+    return {name: str(entry.path) for name, entry in made.items()}
+
+
+def test_a_start_checkpoint_brings_its_network_and_configuration(form, parents):
+    init = form.fields["init"]
+    assert [init.box.itemText(i) for i in range(4)] == [
+        "Fresh weights",
+        "MIFT",
+        "MFRGN",
+        "ATTENGEO",
+    ]
+    init.show_value(parents["mift"])
+    assert (form.run.network, form.run.preset, form.run.init) == ("mift", "", Path(parents["mift"]))
+    init.show_value("")
+    assert form.run.init is None
+    assert form.run.preset in NETWORKS["mift"].presets
+    assert not form.problem.text()
+
+
+def test_a_start_checkpoint_of_another_network_than_the_recipes_is_told(form, parents):
+    form.recipes.setCurrentIndex(form.recipes.findData("mift-university"))
+    form.fields["init"].show_value(parents["mfrgn"])
+    assert form.fields["network"].value() == "mift"
+    assert form.problem.text().startswith("MFRGN holds MFRGN, not MIFT")
+    assert not form.start.isEnabled()
+
+
+def test_adapting_asks_for_imagery_and_a_checkpoint_that_locates(form, parents, tmp_path):
+    form.fields["data"].show_value(None)
+    form.recipes.setCurrentIndex(form.recipes.findData("adapt"))
+    assert form.problem.text() == "Still needed: a checkpoint to start from."
+    assert not form._boxes["adapt"].isHidden()
+    assert not form._forms["run"].isRowVisible(form._data_rows[0])
+    form.fields["init"].show_value(parents["attengeo"])
+    assert "clicked objects" in form.problem.text()
+    form.fields["init"].show_value(parents["mift"])
+    assert form.problem.text() == "Still needed: your own imagery."
+    form.fields["imagery"].show_value(tmp_path / "Ortho.2026.tif")
+    run = form.run
+    assert form.start.isEnabled()
+    assert (run.run_dir.name, run.data) == ("mift-Ortho.2026", run.run_dir / "pairs")
+    form.fields["imagery"].show_value(None)
+    form.recipes.setCurrentIndex(0)
+    assert form._boxes["adapt"].isHidden()
 
 
 def test_starting_sends_the_run_that_the_form_shows(qtbot, form):
