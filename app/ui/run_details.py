@@ -25,7 +25,7 @@ from app.train_request import Train
 from app.ui.elided import ElidedLabel
 from app.ui.theme import GAP
 from app.ui.training_fields import words_of
-from app.ui.training_form import duration
+from app.ui.training_words import duration
 from app.ui.word_table import WordTable
 
 

@@ -27,7 +27,7 @@ from PySide6.QtWidgets import (
 from app.card import Card
 from app.engine.recipes import BY_NAME, RECIPES, recipe
 from app.engine.run_store import runs_folder
-from app.messages import TrainingEstimate
+from app.messages import Problem, TrainingEstimate
 from app.models.catalog import BY_NAME as NETWORKS
 from app.models.catalog import SPECS
 from app.train_request import Option, Train, options
@@ -36,6 +36,7 @@ from app.ui.library import Library
 from app.ui.theme import GAP, icon
 from app.ui.training_fields import ChoiceField, Field, TextField, make_field, words_of
 from app.ui.training_session import TrainingSession
+from app.ui.training_words import problem_words, told
 
 TITLES = {
     "run": "Run",
@@ -177,6 +178,7 @@ class TrainingForm(QDialog):
         self.ask_preview = QPushButton(icon("photo"), "Preview augmented pairs")
         self.preview.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.preview.setWordWrap(True)
+        self.preview.setTextFormat(Qt.TextFormat.PlainText)
         self.preview.setFixedWidth(SHEET_WIDTH)
         self.preview.setMinimumHeight(220)
         self.preview.setFrameShape(QFrame.Shape.StyledPanel)
@@ -364,13 +366,14 @@ class TrainingForm(QDialog):
         self._session.preview(self.run)
 
     @Slot(object)
-    def _on_estimated(self, estimate: TrainingEstimate | None) -> None:
-        self.estimate_text.setText("Trying two batches…" if estimate is None else told(estimate))
+    def _on_estimated(self, found: TrainingEstimate | Problem | None) -> None:
+        words = problem_words(found) if isinstance(found, Problem) else found and told(found)
+        self.estimate_text.setText(words or "Trying two batches…")
 
     @Slot(object)
-    def _on_previewed(self, picture: Path | None) -> None:
-        if picture is None:
-            self.preview.setText("Drawing…")
+    def _on_previewed(self, picture: Path | Problem | None) -> None:
+        if not isinstance(picture, Path):
+            self.preview.setText("Drawing…" if picture is None else problem_words(picture))
             return
         pixels = QPixmap(str(picture))
         if pixels.isNull():
@@ -403,32 +406,6 @@ class TrainingForm(QDialog):
             self._forms["run"].setRowVisible(cell, whole or not self._renders)
         used = self._renders or self._value("imagery") is not None
         self._boxes["adapt"].setVisible(whole or used)
-
-
-def told(estimate: TrainingEstimate) -> str:
-    """An estimate in words."""
-    share = estimate.memory_bytes / max(1, estimate.memory_total_bytes)
-    whose = "this computer" if estimate.device == "cpu" else estimate.device
-    return (
-        f"{estimate.pairs:,} pairs, {estimate.steps_per_epoch:,} steps an epoch, "
-        f"{estimate.parameters / 1e6:.2f} million weights.\n"
-        f"{duration(estimate.seconds_per_epoch)} an epoch, {duration(estimate.seconds_total)} in "
-        f"all, without the measurements.\n"
-        f"{estimate.memory_bytes / 1e9:.1f} GB of memory ({share:.0%} of what {whose} has)"
-        + (": too little to spare." if share > 0.9 else ".")
-    )
-
-
-def duration(seconds: float) -> str:
-    """12 s, 3 min 20 s, 2 h 05 min, 3 days 4 h."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} days {whole % 86400 // 3600} h"
 
 
 def _about(name: str) -> str:

@@ -65,8 +65,8 @@ class TrainingSession(QObject):
     promoted = Signal(object)  # Path of a checkpoint
     failed = Signal(object)  # Problem
     noted = Signal(str)
-    estimated = Signal(object)  # TrainingEstimate | None: None is "under way"
-    previewed = Signal(object)  # Path | None
+    estimated = Signal(object)  # TrainingEstimate | Problem | None: None is "under way"
+    previewed = Signal(object)  # Path | Problem | None
     _polled = Signal(object)
     _done = Signal(object, object)  # what to emit, with what
 
@@ -271,16 +271,14 @@ class TrainingSession(QObject):
         ):
             return
         if event.job == self._estimate_job:
-            self._estimate_job = None
+            self._estimate_job, asked = None, self.estimated
         else:
-            self._preview_job = None
+            self._preview_job, asked = None, self.previewed
         match event.body:
-            case TrainingEstimate() as estimate:
-                self.estimated.emit(estimate)
             case TrainingPreview(picture=picture):
-                self.previewed.emit(picture)
-            case Problem() as problem:
-                self.failed.emit(problem)
+                asked.emit(picture)
+            case TrainingEstimate() | Problem() as told:
+                asked.emit(told)
             case _:
                 pass  # cancelled for a newer one
 

@@ -11,15 +11,16 @@ from PySide6.QtGui import QPixmap
 from app.engine.run_control import RunStatus, held, write_status
 from app.engine.run_store import RunStore
 from app.engine.runs import METRICS
-from app.messages import TrainingEstimate
+from app.messages import Problem, TrainingEstimate
 from app.models.catalog import BY_NAME as NETWORKS
 from app.train_request import options
 from app.ui.library import CheckpointEntry, Library
 from app.ui.run_details import _stands
 from app.ui.training_fields import NumberField, words_of
-from app.ui.training_form import TrainingForm, duration, told
+from app.ui.training_form import TrainingForm
 from app.ui.training_page import TrainingPage
 from app.ui.training_session import TrainingSession
+from app.ui.training_words import duration, told
 from tests.ui.scene import card as card_of_a_scene
 from tests.ui.test_training_session import make_run
 
@@ -111,6 +112,22 @@ def test_a_preview_is_shown_whole(qtbot, form, session, tmp_path):
         assert shown.width() <= room.width() + 2
         assert shown.height() <= room.height()
         assert shown.width() / shown.height() == pytest.approx(width / height, rel=0.05)
+
+
+def test_what_cannot_be_tried_says_why_in_the_form(form, session, engine):
+    told_elsewhere = []
+    session.failed.connect(told_elsewhere.append)
+    missing = Problem("There is no folder /data/CVUSA", "Choose the data set's folder.")
+    for button, shown in (
+        (form.ask_estimate, form.estimate_text),
+        (form.ask_preview, form.preview),
+    ):
+        button.click()
+        waiting = shown.text()
+        assert waiting.endswith("…")
+        engine.tell(len(engine.sent), missing)
+        assert shown.text() == "There is no folder /data/CVUSA\nChoose the data set's folder."
+    assert not told_elsewhere
 
 
 def test_data_sets_and_devices_are_offered_and_others_can_be_typed(form):
