@@ -7,12 +7,14 @@ from typing import Any
 import torch
 
 from app import __version__
-from app.card import Card
+from app.card import Card, read_card
 from app.engine.checkpoints import Device
 from app.engine.learner import half_of
 from app.engine.runs import PLACES, log
 from app.engine.training_tasks import Figures, TrainingTask
+from app.errors import UserError
 from app.models.base import Network, RetrievalNetwork
+from app.models.build import spec_of
 from app.train_request import EpochDone, Train
 
 
@@ -37,7 +39,7 @@ def card_of(
     return Card(
         network=run.network,
         config=asdict(network.config),
-        title=run.title or f"{run.network} {run.preset} on {task.data_name}",
+        title=run.title or _title(run, task),
         task=task.name,
         query_view=view,
         sizes={view: network.input_size(view), "satellite": network.input_size("satellite")},
@@ -58,9 +60,21 @@ def card_of(
     )
 
 
+def _title(run: Train, task: TrainingTask) -> str:
+    """What a checkpoint is called whose run names none."""
+    seen = run.imagery.stem if run.imagery else task.data_name
+    if run.init is None:
+        return f"{spec_of(run.network).title} {run.preset} on {seen}"
+    try:
+        parent = read_card(run.init).title
+    except UserError:  # moved since the run began
+        parent = ""
+    return f"{parent or run.init.stem}, fine-tuned on {seen}"
+
+
 def log_start(run: Train, task: TrainingTask, network: Network, device: Device) -> None:
     counts = f"{task.train_count} pairs, {task.held_count} held out"
-    log(run.run_dir, f"{run.network} {run.preset}, {counts}")
+    log(run.run_dir, f"{run.network} {run.preset or 'as its parent'}, {counts}")
     log(run.run_dir, f"device {device.name}: {device.reason}")
     if run.amp:
         half = half_of(device)
