@@ -43,6 +43,11 @@ class Manifest:
     skipped: int = 0
     files: Mapping[str, str] = field(default_factory=dict)  # name -> SHA-256; thumbnails left out
 
+    def source_in(self, folder: Path) -> Path:
+        """The imagery that the gallery in ``folder`` was built from; it may have moved."""
+        path = Path(self.source)
+        return path if path.is_absolute() else (folder / path).resolve()
+
 
 def manifest_to_json(manifest: Manifest) -> str:
     body = {"format": MANIFEST_FORMAT, **asdict(manifest)}

@@ -63,8 +63,7 @@ class Gallery:
     @property
     def source(self) -> Path:
         """The imagery it was built from; it may have moved."""
-        path = Path(self.manifest.source)
-        return path if path.is_absolute() else (self.folder / path).resolve()
+        return self.manifest.source_in(self.folder)
 
     @property
     def note(self) -> str:

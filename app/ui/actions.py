@@ -73,6 +73,7 @@ ACTS: tuple[Act, ...] = (
     Act("theme", "View", "Switch light and dark", ("Ctrl+Shift+L",), "theme", starts_group=True),
     Act("theme_system", "View", "Follow the system's theme"),
     Act("new_run", "Train", "New run…", ("Ctrl+N",), "train"),
+    Act("adapt", "Train", "Adapt the checkpoint to the gallery's imagery…", (), "gallery"),
     Act("new_evaluation", "Evaluate", "Evaluate a checkpoint…", ("Ctrl+Shift+E",), "evaluate"),
     Act("help", "Help", "Keyboard shortcuts", ("F1",), "help"),
     Act("doctor", "Help", "Check this installation…", starts_group=True),

@@ -232,6 +232,15 @@ class TrainingForm(QDialog):
         self._follow_parent()
         self._on_changed()
 
+    def show_adapting(
+        self, *, imagery: Path | None, checkpoint: Path | None, tile_size_m: float | None
+    ) -> None:
+        """Ask for recipe ``adapt`` with what is known already."""
+        self.recipes.setCurrentIndex(self.recipes.findData("adapt"))
+        self.fields["init"].show_value(checkpoint or "")
+        self.fields["imagery"].show_value(imagery)
+        self.fields["tile_size_m"].show_value(tile_size_m)
+
     @Slot()
     def _follow_parent(self) -> None:
         """A start checkpoint brings its network and its configuration, where the recipe agrees."""
@@ -343,6 +352,9 @@ class TrainingForm(QDialog):
             return f"{card.title} finds clicked objects. Start from one that locates photos."
         if self._renders and self._value("imagery") is None:
             return "Still needed: your own imagery."
+        flat = self._value("surface") is None
+        if self._renders and card is not None and card.query_view == "street" and flat:
+            return "Still needed: a surface model. On flat ground panoramas show nothing."
         if self._value("data") is None and self._value("imagery") is None:
             return "Still needed: a data set's folder."
         return ""

@@ -243,6 +243,22 @@ class TrainingPage(QWidget):
         self._form.show()
         self._form.raise_()
 
+    def ask_adapting(self) -> None:
+        """A run that fine-tunes the checkpoint in use on the imagery of the gallery in use."""
+        self.ask_run()
+        assert self._form is not None
+        gallery, checkpoint = self._library.gallery, self._library.checkpoint
+        imagery = tile_size_m = None
+        if gallery is not None and gallery.manifest is not None:
+            tile_size_m = gallery.manifest.tile_size_m
+            if gallery.manifest.source_kind == "raster":
+                imagery = gallery.manifest.source_in(gallery.path)
+        self._form.show_adapting(
+            imagery=imagery,
+            checkpoint=None if checkpoint is None else checkpoint.path,
+            tile_size_m=tile_size_m,
+        )
+
     def _with_first(self, act: Callable[[RunRow], object]) -> None:
         if (row := self.first) is not None:
             act(row)

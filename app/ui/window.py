@@ -202,7 +202,8 @@ class MainWindow(QMainWindow):
             "paste": self.doors.paste,
             "task_locate": lambda: self.tasks.show_task(LOCATE.name),
             "task_train": lambda: self.tasks.show_task(TRAIN.name),
-            "new_run": self._ask_run,
+            "new_run": partial(self._ask_training, self.training.ask_run),
+            "adapt": partial(self._ask_training, self.training.ask_adapting),
             "task_evaluate": lambda: self.tasks.show_task(EVALUATE.name),
             "new_evaluation": self.evaluation.ask_evaluation,
             "start_page": lambda: self._show_page(self.start),
@@ -411,9 +412,9 @@ class MainWindow(QMainWindow):
         self._doctor.show()
         self._doctor.raise_()
 
-    def _ask_run(self) -> None:
+    def _ask_training(self, ask: Callable[[], object]) -> None:
         self.tasks.show_task(TRAIN.name)
-        self.training.ask_run()
+        ask()
 
     # --- looks ---
 

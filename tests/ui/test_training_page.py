@@ -242,9 +242,13 @@ def parents(form, monkeypatch, tmp_path):
     """Checkpoints of three networks to start from."""
     made = {
         name: entry_of(
-            tmp_path / f"{name}.safetensors", network=name, title=name.upper(), task=task
+            tmp_path / f"{name}.safetensors",
+            network=name,
+            title=name.upper(),
+            task="object" if name == "attengeo" else "retrieval",
+            query_view="street" if name == "mfrgn" else "drone",
         )
-        for name, task in (("mift", "retrieval"), ("mfrgn", "retrieval"), ("attengeo", "object"))
+        for name in ("mift", "mfrgn", "attengeo")
     }
     monkeypatch.setattr(form._library, "_checkpoints", tuple(made.values()))
     form._library.changed.emit()
@@ -253,12 +257,8 @@ def parents(form, monkeypatch, tmp_path):
 
 def test_a_start_checkpoint_brings_its_network_and_configuration(form, parents):
     init = form.fields["init"]
-    assert [init.box.itemText(i) for i in range(4)] == [
-        "Fresh weights",
-        "MIFT",
-        "MFRGN",
-        "ATTENGEO",
-    ]
+    offered = [init.box.itemText(i) for i in range(init.box.count())]
+    assert offered == ["Fresh weights", "MIFT", "MFRGN", "ATTENGEO"]
     init.show_value(parents["mift"])
     assert (form.run.network, form.run.preset, form.run.init) == ("mift", "", Path(parents["mift"]))
     init.show_value("")
@@ -286,6 +286,9 @@ def test_adapting_asks_for_imagery_and_a_checkpoint_that_locates(form, parents, 
     form.fields["init"].show_value(parents["mift"])
     assert form.problem.text() == "Still needed: your own imagery."
     form.fields["imagery"].show_value(tmp_path / "Ortho.2026.tif")
+    form.fields["init"].show_value(parents["mfrgn"])
+    assert form.problem.text().startswith("Still needed: a surface model.")
+    form.fields["init"].show_value(parents["mift"])
     run = form.run
     assert form.start.isEnabled()
     assert (run.run_dir.name, run.data) == ("mift-Ortho.2026", run.run_dir / "pairs")
@@ -355,6 +358,26 @@ def test_a_promoted_checkpoint_is_put_in_use(qtbot, window, rooms, scene):
     with qtbot.waitSignal(rooms.library.chosen, timeout=10_000):
         rooms.training.promoted.emit(Path(scene.checkpoint))
     assert any("checkpoint now" in notice.title for notice in window.notices.notices)
+
+
+@pytest.mark.usefixtures("chosen")
+def test_adapting_is_asked_for_with_the_gallery_and_the_checkpoint_in_use(window, scene):
+    window.actions_by_name["adapt"].trigger()
+    assert window.training.isVisible()
+    form = window.training._form
+    run = form.run
+    assert (run.recipe, run.network, run.preset) == ("adapt", "sample4geo", "")
+    assert (run.init, run.imagery) == (scene.checkpoint, (scene.gallery / "city.tif").resolve())
+    assert run.tile_size_m == 80
+    assert form.start.isEnabled()
+    form.close()
+
+
+def test_adapting_without_a_gallery_says_what_is_needed(window):
+    window.actions_by_name["adapt"].trigger()
+    form = window.training._form
+    assert form.problem.text() == "Still needed: a checkpoint to start from."
+    form.close()
 
 
 def test_the_task_switch_shows_the_training_tab_and_hides_what_is_for_locating(qtbot, window):
