@@ -192,7 +192,8 @@ class Train:
         int, Help("run", "Rotations that a query of unknown heading will need", 1, 72)
     ] = 12
     title: Annotated[
-        str, Help("run", "What the checkpoint is called; empty: network, preset and data")
+        str,
+        Help("run", "What the checkpoint is called; empty: after what it began as, and the data"),
     ] = ""
     licence: Annotated[str, Help("run", "Kept in the checkpoint's card")] = ""
     seed: Annotated[int, Help("run", "Of all chance: the same seed repeats the run", 0)] = 0

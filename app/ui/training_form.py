@@ -125,8 +125,7 @@ class TrainingForm(QDialog):
             form.setHorizontalSpacing(2 * GAP)
             form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
             if group == "run":
-                form.addRow("Recipe", self.recipes)
-                form.addRow("", self.source)
+                form.addRow("Recipe", _cell(self.recipes, self.source))
             self._forms[group], self._boxes[group] = form, box
             for name, field in self.fields.items():
                 if field.option.help.group == group:
@@ -158,12 +157,7 @@ class TrainingForm(QDialog):
         whole.addLayout(foot)
 
     def _add_row(self, form: QFormLayout, name: str, field: Field) -> None:
-        cell = QWidget()
-        column = QVBoxLayout(cell)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(1)
-        column.addWidget(field)
-        column.addWidget(_small(field.option.help.text))
+        cell = _cell(field, _small(field.option.help.text))
         form.addRow(self._labels[name], cell)
         if name in FIRST:
             self._data_rows.append(cell)
@@ -426,6 +420,17 @@ def _about(name: str) -> str:
     one = BY_NAME[name]
     made_for = f" Made for {', '.join(one.data)}." if one.data else ""
     return f"{one.source[:1].upper()}{one.source[1:]}.{made_for}"
+
+
+def _cell(field: QWidget, words: QLabel) -> QWidget:
+    """A field with its words below."""
+    cell = QWidget()
+    column = QVBoxLayout(cell)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(1)
+    column.addWidget(field)
+    column.addWidget(words)
+    return cell
 
 
 def _small(words: str) -> QLabel:
