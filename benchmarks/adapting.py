@@ -5,7 +5,8 @@
 DIR holds ``map.tif``, ``photos/`` and ``truth.csv`` (file, lat, lon). The checkpoint is fine-tuned
 as the recipe says on views rendered from the map, of which no photo is part; then each photo is
 located with the checkpoint as it was and with each seed's, headings unknown and known. The
-difference stands with its 95 % interval over photos. A run that was stopped goes on.
+difference of the mean over the seeds stands with its 95 % interval over photos. A run that was
+stopped goes on.
 """
 
 import argparse
@@ -70,18 +71,24 @@ def _adapt(args: argparse.Namespace, run_dir: Path, seed: int) -> None:
 
 
 def _print_gain(before: Sequence[Row], after: Sequence[Sequence[Row]]) -> None:
-    """Of all seeds: a photo's share of seeds within a radius, less what it was."""
     rng = np.random.default_rng(0)
-    print("difference, in points of photos (95 % interval over photos)")
+    print("difference (95 % interval over photos)")
     for column, first in enumerate(before):
+        now = [rows[column] for rows in after]
         cells = []
         for radius in RADII_M:
-            share = np.mean([rows[column].errors_m <= radius for rows in after], axis=0)
-            gain = 100 * (share - (first.errors_m <= radius))
-            drawn = rng.choice(gain, (DRAWS, len(gain))).mean(axis=1)
-            low, high = np.quantile(drawn, (0.025, 0.975))
-            cells.append(f"<{radius:.0f} m {gain.mean():+.1f} ({low:+.1f} to {high:+.1f})")
+            share = np.mean([row.errors_m <= radius for row in now], axis=0)
+            told = _interval(100 * (share - (first.errors_m <= radius)), rng, digits=1)
+            cells.append(f"<{radius:.0f} m {told} points")
+        gain = np.mean([row.reciprocal for row in now], axis=0) - first.reciprocal
+        cells.append(f"MRR {_interval(gain, rng, digits=3)}")
         print(f"  heading {first.heading:<9}" + "   ".join(cells))
+
+
+def _interval(gain: np.ndarray, rng: np.random.Generator, *, digits: int) -> str:
+    drawn = rng.choice(gain, (DRAWS, len(gain))).mean(axis=1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return f"{gain.mean():+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
 def _arguments() -> argparse.Namespace:

@@ -26,6 +26,7 @@ from app.geo import LatLon
 from app.messages import BuildGallery, Locate, UserError
 
 RADII_M = (25.0, 50.0, 100.0)
+NEAR_M = 50.0  # a tile whose centre is so near counts as the right one
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,15 @@ class Row:
     method: str
     heading: str
     errors_m: np.ndarray
+    reciprocal: np.ndarray  # 1 / rank of the first near tile, 0 if none is listed; empty for chance
     seconds: float | None = None
 
     def __str__(self) -> str:
         shares = "".join(f"{(self.errors_m <= r).mean():>8.1%}" for r in RADII_M)
+        found = f"{self.reciprocal.mean():>7.3f}" if len(self.reciprocal) else " " * 7
         pace = "" if self.seconds is None else f"{self.seconds:>9.2f}"
-        return f"{self.method:<34}{self.heading:<9}{shares}{np.median(self.errors_m):>10.0f}{pace}"
+        middle = f"{np.median(self.errors_m):>10.0f}"
+        return f"{self.method:<34}{self.heading:<9}{shares}{found}{middle}{pace}"
 
 
 def main() -> None:
@@ -84,13 +88,16 @@ class Area:
     def rows(self, method: str, checkpoint: Path) -> Iterator[Row]:
         """One with the headings unknown, one with those of the photos' own metadata."""
         for heading, use_heading in (("unknown", False), ("known", True)):
-            errors, started = [], time.perf_counter()
+            errors, found, started = [], [], time.perf_counter()
             for name, place in self.truth.items():
                 photo = self.data / "photos" / name
                 request = Locate(photo, self.gallery, checkpoint, use_heading=use_heading)
-                errors.append(place.metres_to(locate(request, self.shelf).best.position))
+                listed = locate(request, self.shelf).candidates
+                away = [place.metres_to(candidate.position) for candidate in listed]
+                errors.append(away[0])
+                found.append(next((1 / n for n, m in enumerate(away, 1) if m <= NEAR_M), 0.0))
             seconds = (time.perf_counter() - started) / len(self.truth)
-            yield Row(method, heading, np.array(errors), seconds)
+            yield Row(method, heading, np.array(errors), np.array(found), seconds)
 
 
 def print_head(area: Area) -> None:
@@ -100,13 +107,14 @@ def print_head(area: Area) -> None:
     print(
         f"{area.data.name}: {len(area.truth)} photos, {len(tiles.ids)} tiles of "
         f"{made.tile_size_m:g} m with overlap {made.overlap:g}; "
-        "error = rank 1's centre to the truth of truth.csv"
+        "error = rank 1's centre to the truth of truth.csv; MRR: mean of 1 / rank of the first "
+        f"tile whose centre is within {NEAR_M:.0f} m"
     )
     radii = "".join(f"{f'<{r:.0f} m':>8}" for r in RADII_M)
-    print(f"{'method':<34}{'heading':<9}{radii}{'median m':>10}{'s/photo':>9}")
+    print(f"{'method':<34}{'heading':<9}{radii}{'MRR':>7}{'median m':>10}{'s/photo':>9}")
     centres = [LatLon(float(lat), float(lon)) for lat, lon in tiles.latlon]
     chance = np.array([[place.metres_to(c) for c in centres] for place in area.truth.values()])
-    print(Row("chance (a tile at random)", "-", chance.ravel()))
+    print(Row("chance (a tile at random)", "-", chance.ravel(), np.empty(0)))
 
 
 def read_truth(data: Path) -> dict[str, LatLon]:
