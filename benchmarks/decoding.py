@@ -26,7 +26,8 @@ import numpy as np
 
 from app.engine.datasets.catalog import open_data_set
 from app.engine.datasets.layout import ObjectData
-from app.engine.datasets.pairs import Augment, Pair, PairDataset, Size, pair_loader
+from app.engine.datasets.loading import Size
+from app.engine.datasets.pairs import Augment, Pair, PairDataset, pair_loader
 from app.errors import UserError
 
 BATCH = 32

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from app.engine.click_framing import frame_click
 from app.engine.datasets.click_augment import (
@@ -32,7 +32,8 @@ from app.engine.datasets.click_table import (
     is_object_folder,
     read_click_pairs,
 )
-from app.engine.datasets.pairs import Size, closing_loader, decoded, resized
+from app.engine.datasets.loading import PictureDataset, closing_loader, good_items
+from app.engine.datasets.pairs import decoded, resized
 from app.errors import UserError
 
 __all__ = [
@@ -62,42 +63,16 @@ class ClickPictures(NamedTuple):
     row: Int64[Tensor, " b"]
 
 
-class ClickDataset(Dataset[ClickItem | UserError]):
-    """Clicked pairs as pictures of the network's input sizes.
+class ClickDataset(PictureDataset[ClickPair, ClickAugment, ClickItem]):
+    """The query is cut around its click, the box goes with the satellite picture."""
 
-    An item's key is ``(epoch, index)``: all chance comes from seed, epoch and index, so neither
-    the number of workers nor a resumed run changes an item. A picture that cannot be read is
-    *returned* as its UserError: raised in a worker process it would lose its words.
-    """
+    def _exact(self, index: int) -> ClickItem:
+        return self._item(*self._read(index), index)
 
-    def __init__(
-        self,
-        pairs: Sequence[ClickPair],
-        *,
-        query_size: Size,
-        satellite_size: Size,
-        augment: ClickAugment | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.pairs = tuple(pairs)
-        self._query_size, self._satellite_size = query_size, satellite_size
-        self._augment, self._seed = augment, seed
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, key: tuple[int, int]) -> ClickItem | UserError:
-        epoch, index = key
+    def _read(self, index: int) -> tuple[Picture, Click, Changed, Box]:
         pair = self.pairs[index]
-        try:
-            query, click = self._query(pair)
-            satellite, box = decoded(pair.satellite), self._checked(pair)
-        except UserError as error:
-            return error
-        if self._augment is None:
-            return self._item(query, click, satellite, box, index)
-        rng = np.random.default_rng((self._seed, epoch, index))
-        return self._augmented(query, click, satellite, box, index, rng)
+        query, click = self._query(pair)
+        return query, click, decoded(pair.satellite), self._checked(pair)
 
     def _query(self, pair: ClickPair) -> tuple[Picture, Click]:
         picture = decoded(pair.query)
@@ -117,17 +92,8 @@ class ClickDataset(Dataset[ClickItem | UserError]):
             raise UserError(f"The box on {pair.satellite} is empty", "Mend its line in the table.")
         return pair.box
 
-    def _augmented(
-        self,
-        query: Picture,
-        click: Click,
-        satellite: Changed,
-        box: Box,
-        index: int,
-        rng: np.random.Generator,
-    ) -> ClickItem:
-        augment = self._augment
-        assert augment is not None
+    def _augmented(self, index: int, augment: ClickAugment, rng: np.random.Generator) -> ClickItem:
+        query, click, satellite, box = self._read(index)
         if rng.random() < augment.crop:
             satellite, box = box_safe_crop(satellite, box, rng, erosion=augment.erosion)
         if augment.quarter_turns:
@@ -166,11 +132,9 @@ class ClickDataset(Dataset[ClickItem | UserError]):
 
 def _collate(items: Sequence[ClickItem | UserError]) -> ClickPictures | UserError:
     """A batch, or the first picture's trouble."""
-    good: list[ClickItem] = []
-    for item in items:
-        if isinstance(item, UserError):
-            return item
-        good.append(item)
+    good = good_items(items)
+    if isinstance(good, UserError):
+        return good
     return ClickPictures(
         torch.from_numpy(np.stack([item.query for item in good])),
         torch.from_numpy(np.stack([item.click for item in good])),

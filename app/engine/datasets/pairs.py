@@ -11,8 +11,8 @@ one ``world`` are neighbours of each other.
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -23,11 +23,12 @@ import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from app.card import View
 from app.engine.datasets.augment import change_looks, mirrored, turned_by_quarters
 from app.engine.datasets.jpeg import reduction
+from app.engine.datasets.loading import PictureDataset, Size, closing_loader, good_items
 from app.engine.framing import PanoramaRows, frame_query
 from app.errors import UserError
 from app.geo import LatLon
@@ -37,7 +38,6 @@ TABLE = "pairs.csv"
 COLUMNS = ("query", "satellite", "split", "place", "lat", "lon", "heading_deg", "view", "kind")
 Picture = UInt8[np.ndarray, "h w 3"]
 Resized = UInt8[np.ndarray, "h2 w2 3"]
-Size = tuple[int, int]  # height, width
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,46 +184,16 @@ def _spot(row: dict[str, str]) -> tuple[float, float] | None:
     return 0.5 + float(row["dx_m"]) / size, 0.5 - float(row["dy_m"]) / size
 
 
-class PairDataset(Dataset[PairItem | UserError]):
-    """Pairs as pictures of the network's input sizes, the query turned to north.
+class PairDataset(PictureDataset[Pair, Augment, PairItem]):
+    """The query is turned to north.
 
     A street photo that is no panorama stays as it is, as where it is located: turning it about
     its centre makes no other heading of it. Its heading is any, so only the satellite picture
     is turned, by quarters.
-
-    An item's key is ``(epoch, index)``: all chance comes from seed, epoch and index, so neither
-    the number of workers nor a resumed run changes an item. A picture that cannot be read is
-    *returned* as its UserError: raised in a worker process it would lose its words.
     """
 
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        *,
-        query_size: Size,
-        satellite_size: Size,
-        augment: Augment | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.pairs = tuple(pairs)
-        self._query_size, self._satellite_size = query_size, satellite_size
-        self._augment, self._seed = augment, seed
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, key: tuple[int, int]) -> PairItem | UserError:
-        epoch, index = key
+    def _exact(self, index: int) -> PairItem:
         pair = self.pairs[index]
-        try:
-            if self._augment is None:
-                return self._exact(pair)
-            rng = np.random.default_rng((self._seed, epoch, index))
-            return self._augmented(pair, self._augment, rng)
-        except UserError as error:
-            return error
-
-    def _exact(self, pair: Pair) -> PairItem:
         return PairItem(
             self._framed(self._query(pair), pair, pair.heading_deg or 0.0 if turns(pair) else 0.0),
             self._satellite(pair),
@@ -242,7 +212,8 @@ class PairDataset(Dataset[PairItem | UserError]):
     def _satellite(self, pair: Pair) -> Resized:
         return resized(decoded(pair.satellite, least=self._satellite_size), self._satellite_size)
 
-    def _augmented(self, pair: Pair, augment: Augment, rng: np.random.Generator) -> PairItem:
+    def _augmented(self, index: int, augment: Augment, rng: np.random.Generator) -> PairItem:
+        pair = self.pairs[index]
         quarter = int(rng.integers(4)) if augment.quarter_turns else 0
         jitter = rng.uniform(-1, 1) * augment.heading_jitter_deg
         heading = rng.uniform(0, 360) if pair.heading_deg is None else pair.heading_deg + jitter
@@ -277,11 +248,9 @@ def turns(pair: Pair) -> bool:
 
 def _collate(items: Sequence[PairItem | UserError]) -> PairPictures | UserError:
     """A batch, or the first picture's trouble."""
-    good: list[PairItem] = []
-    for item in items:
-        if isinstance(item, UserError):
-            return item
-        good.append(item)
+    good = good_items(items)
+    if isinstance(good, UserError):
+        return good
     return PairPictures(
         torch.from_numpy(np.stack([item.query for item in good])),
         torch.from_numpy(np.stack([item.satellite for item in good])),
@@ -294,39 +263,6 @@ def pair_loader(
 ) -> AbstractContextManager["DataLoader[Any]"]:
     """Yields ``PairPictures``, or a UserError for the reader to raise. Ends its workers."""
     return closing_loader(dataset, batches, _collate, workers=workers, pinned=pinned)
-
-
-@contextmanager
-def closing_loader(
-    dataset: Dataset[Any],
-    batches: Iterable[list[tuple[int, int]]],
-    collate: Callable[[Sequence[Any]], object],
-    *,
-    workers: int,
-    pinned: bool,
-) -> Iterator["DataLoader[Any]"]:
-    """A loader whose workers end with the block."""
-    loader: DataLoader[Any] = DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=collate,
-        worker_init_fn=_one_thread,
-        persistent_workers=workers > 0,
-        pin_memory=pinned,
-        generator=torch.Generator().manual_seed(0),  # else it draws from the global one
-    )
-    try:
-        yield loader
-    finally:
-        # Its own way waits for the garbage collector, and an exception's frames hold it.
-        if workers and loader._iterator is not None:
-            loader._iterator._shutdown_workers()  # type: ignore[attr-defined]  # torch's
-
-
-def _one_thread(_: int) -> None:
-    """OpenCV's own threads on top of a loader's workers only get in the way."""
-    cv2.setNumThreads(0)
 
 
 def decoded(path: Path, *, least: Size | None = None) -> Picture:
