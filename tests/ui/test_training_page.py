@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QPixmap
+from PySide6.QtWidgets import QFileDialog, QToolButton
 
 from app.engine.run_control import RunStatus, held, write_status
 from app.engine.run_store import RunStore
@@ -265,6 +266,15 @@ def test_a_start_checkpoint_brings_its_network_and_configuration(form, parents):
     assert form.run.init is None
     assert form.run.preset in NETWORKS["mift"].presets
     assert not form.problem.text()
+
+
+def test_a_start_checkpoint_can_be_any_file(form, parents, monkeypatch, tmp_path):
+    elsewhere = tmp_path / "Netz Ü.safetensors"
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(elsewhere), ""))
+    form.fields["init"].findChild(QToolButton).click()
+    assert form.run.init == elsewhere
+    form.fields["init"].box.setEditText("MFRGN")  # a title that is offered
+    assert form.run.init == Path(parents["mfrgn"])
 
 
 def test_a_start_checkpoint_of_another_network_than_the_recipes_is_told(form, parents):
