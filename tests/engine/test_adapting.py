@@ -30,6 +30,14 @@ from tests.engine.pair_folder import write_pairs
 WANTED = {"view": "drone", "views": 20, "tile_size_m": 60.0, "seed": 1}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def plain_sensors():
+    """Colours tell the place here, so the sensors differ little."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.engine.adapting.DIFFICULTY", 0.2)
+        yield
+
+
 @pytest.fixture(scope="module")
 def ortho(tmp_path_factory):
     return write_place(tmp_path_factory.mktemp("own") / "ortho.tif")
@@ -78,19 +86,22 @@ def test_a_view_is_where_its_row_says_and_faces_where_its_row_says(views):
         heading = math.degrees(math.atan2(-rise[0], rise[1]))
         off_deg.append(abs((heading - float(row["heading_deg"]) + 180) % 360 - 180))
         assert green.std() > 0
-    assert np.median(off_deg) < 12
-    assert np.median(off_m) < 0.2
+    assert np.median(off_deg) < 8
+    assert np.median(off_m) < 0.12
 
 
 def test_a_tile_holds_its_views_place_where_its_row_says(views):
     """Blue is even: only red and green tell, and a tile's middle has those of its centre."""
+    off = []
     for row in rows_of(views):
         tile = decoded(views / row["satellite"]).astype(float)
         x, y = to_xy(UTM, LatLon(float(row["lat"]), float(row["lon"])))
         x, y = x - float(row["dx_m"]), y - float(row["dy_m"])
         told = ((x - WEST) / EXTENT_M * 200 + 20) / ((NORTH - y) / EXTENT_M * 200 + 20)
         middle = tile[118:138, 118:138]
-        assert abs(math.log(middle[..., 0].mean() / middle[..., 1].mean() / told)) < 0.6
+        off.append(abs(math.log(middle[..., 0].mean() / middle[..., 1].mean() / told)))
+    assert np.median(off) < 0.15
+    assert max(off) < 0.5  # at the edge of the place, where paler colours tell least
 
 
 def test_a_fifth_of_the_blocks_is_held_out_and_no_block_is_in_both(views):
