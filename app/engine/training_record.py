@@ -61,15 +61,16 @@ def card_of(
 
 
 def _title(run: Train, task: TrainingTask) -> str:
-    """What a checkpoint is called whose run names none."""
+    """What a checkpoint is called whose run names none; what tells it apart comes first."""
     seen = run.imagery.stem if run.imagery else task.data_name
+    network = spec_of(run.network).title
     if run.init is None:
-        return f"{spec_of(run.network).title} {run.preset} on {seen}"
+        return f"{network} {run.preset} on {seen}"
     try:
         parent = read_card(run.init).title
     except UserError:  # moved since the run began
         parent = ""
-    return f"{parent or run.init.stem}, fine-tuned on {seen}"
+    return f"{network} on {seen}, from {parent or run.init.stem}"
 
 
 def log_start(run: Train, task: TrainingTask, network: Network, device: Device) -> None:

@@ -190,7 +190,7 @@ def test_the_recipe_adapts_a_checkpoint_to_ones_own_imagery(ortho, tmp_path):
     done = train(run)
     card = read_card(done.checkpoint)
     assert card.parent
-    assert card.title == "Sample4Geo smallest on pairs, fine-tuned on ortho"
+    assert card.title == "Sample4Geo on ortho, from Sample4Geo smallest on pairs"
     assert card.tile_size_m == pytest.approx(60, rel=0.15)
     adapted(run, read_start(run))  # all there: nothing is rendered again
     with pytest.raises(UserError, match="other imagery"):
