@@ -108,7 +108,13 @@ def moved_notice(change: DeviceChanged) -> Notice:
     return Notice(f"Photos are located on {change.device} again", change.reason, "good")
 
 
-def promoted_notice(checkpoint: Path, *, build: Act) -> Notice:
+def promoted_notice(checkpoint: Path, *, finds_objects: bool, build: Act) -> Notice:
+    if finds_objects:
+        return Notice(
+            f"{checkpoint.name} is a checkpoint now, and in use for clicked objects",
+            "It works with every gallery: click a thing in a photo that was located.",
+            "good",
+        )
     return Notice(
         f"{checkpoint.name} is a checkpoint now, and in use",
         "To locate photos with it, build a gallery: those of other checkpoints do not fit it.",

@@ -8,7 +8,8 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-from app.messages import BuildGallery, Evaluate, Evaluated, GalleryBuilt, Problem
+from app.messages import BuildGallery, Evaluate, Evaluated, GalleryBuilt, Problem, Train
+from app.models.catalog import BY_NAME as NETWORKS
 from app.ui.announcements import (
     build_failed_notice,
     build_stopped_notice,
@@ -59,9 +60,14 @@ class LongWork(QObject):
 
     @Slot()
     def ask_build(self) -> None:
+        self._ask_build_of(None)
+
+    def _ask_build_of(self, source: Path | None) -> None:
         if self._dialog is None:
             self._dialog = BuildGalleryDialog(self._library, self._window)
             self._dialog.asked.connect(self._builds.start)
+        if source is not None:
+            self._dialog.source.setText(str(source))
         self._dialog.show()
         self._dialog.raise_()
 
@@ -80,10 +86,13 @@ class LongWork(QObject):
         resume = partial(self._builds.start, request)
         self.said.emit(build_stopped_notice(request, resume=resume))
 
-    @Slot(object)
-    def _on_promoted(self, checkpoint: Path) -> None:
+    @Slot(object, object)
+    def _on_promoted(self, checkpoint: Path, run: Train | None) -> None:
+        """What was adapted to imagery is offered a gallery of it."""
         self._library.choose_checkpoint(checkpoint)
-        self.said.emit(promoted_notice(checkpoint, build=self.ask_build))
+        finds_objects = run is not None and NETWORKS[run.network].task == "object"
+        build = partial(self._ask_build_of, None if run is None else run.imagery)
+        self.said.emit(promoted_notice(checkpoint, finds_objects=finds_objects, build=build))
 
     @Slot(object, object)
     def _on_evaluated(self, request: Evaluate, done: Evaluated) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QUrl, Signal, Slot
+from PySide6.QtCore import Qt, QUrl, Slot
 from PySide6.QtGui import QDesktopServices, QHideEvent, QShowEvent
 from PySide6.QtWidgets import (
     QFileDialog,
@@ -33,8 +33,6 @@ from app.ui.training_session import TrainingSession
 
 
 class TrainingPage(QWidget):
-    use_asked = Signal(object)  # Path of a checkpoint that was promoted
-
     def __init__(
         self, session: TrainingSession, library: Library, parent: QWidget | None = None
     ) -> None:
@@ -151,7 +149,6 @@ class TrainingPage(QWidget):
         self.table.picked.connect(self._on_picked)
         session.listed.connect(self._show)
         session.detailed.connect(self._show)
-        session.promoted.connect(self.use_asked)
         for word in ("pause", "stop", "save"):
             buttons[word].clicked.connect(partial(self._ask, word))
         buttons["resume"].clicked.connect(self._on_resume)

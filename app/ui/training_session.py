@@ -62,7 +62,7 @@ class TrainingSession(QObject):
     listed = Signal()  # ``rows`` are new
     detailed = Signal()  # ``details`` are new
     started = Signal(object)  # Path of a run
-    promoted = Signal(object)  # Path of a checkpoint
+    promoted = Signal(object, object)  # Path of a checkpoint; its run as Train, None if lost
     failed = Signal(object)  # Problem
     noted = Signal(str)
     estimated = Signal(object)  # TrainingEstimate | Problem | None: None is "under way"
@@ -213,7 +213,7 @@ class TrainingSession(QObject):
                 ) from error
             return target
 
-        self._do(act, self.promoted.emit)
+        self._do(act, lambda target: self.promoted.emit(target, row.run))
 
     def _on_started(self, folder: Path) -> None:
         self.started.emit(folder)

@@ -14,7 +14,7 @@ from app.engine.run_store import RunStore
 from app.engine.runs import METRICS
 from app.messages import Problem, TrainingEstimate
 from app.models.catalog import BY_NAME as NETWORKS
-from app.train_request import options
+from app.train_request import Train, options
 from app.ui.library import CheckpointEntry, Library
 from app.ui.run_details import _stands
 from app.ui.training_fields import NumberField, words_of
@@ -366,8 +366,27 @@ def test_field_names_become_labels():
 
 def test_a_promoted_checkpoint_is_put_in_use(qtbot, window, rooms, scene):
     with qtbot.waitSignal(rooms.library.chosen, timeout=10_000):
-        rooms.training.promoted.emit(Path(scene.checkpoint))
+        rooms.training.promoted.emit(scene.checkpoint, None)
     assert any("checkpoint now" in notice.title for notice in window.notices.notices)
+
+
+def test_what_was_adapted_is_offered_a_gallery_of_its_imagery(window, rooms, scene, tmp_path):
+    run = Train(tmp_path / "run", tmp_path / "run" / "pairs", imagery=tmp_path / "Ortho Süd.tif")
+    rooms.training.promoted.emit(scene.checkpoint, run)
+    told = window.notices.notices[-1]
+    assert told.actions[0][0] == "Build a gallery…"
+    told.actions[0][1]()
+    dialog = window.long_work._dialog
+    assert dialog.source.text() == str(run.imagery)
+    dialog.close()
+
+
+def test_a_promoted_finder_of_objects_needs_no_gallery(window, rooms, scene, tmp_path):
+    run = Train(tmp_path / "run", tmp_path / "objects", network="attengeo")
+    rooms.training.promoted.emit(scene.checkpoint, run)
+    told = window.notices.notices[-1]
+    assert "for clicked objects" in told.title
+    assert not told.actions
 
 
 @pytest.mark.usefixtures("chosen")
