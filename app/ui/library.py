@@ -196,6 +196,11 @@ class Library(QObject):
         self._pair = False  # the user's own choice stands
         self._scan(checkpoint=path)
 
+    def learn(self, checkpoint: Path) -> None:
+        """Read its card, and list it; what is in use stays."""
+        if checkpoint.is_file() and checkpoint not in self._known_checkpoints:
+            self._scan(checkpoint=checkpoint)
+
     def choose_gallery(self, path: Path) -> None:
         """The checkpoint that described it is put in use as well, if it is among the known."""
         self._wanted_gallery = path

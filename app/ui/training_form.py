@@ -65,6 +65,7 @@ class TrainingForm(QDialog):
         super().__init__(parent)
         self._session, self._library = session, library
         self._own_folder = False  # typed by the user, so not to be overwritten
+        self._awaited: Path | None = None  # a start checkpoint whose card is being read
         self._defaults: dict[str, Any] = {}  # of the chosen recipe
         self.setWindowTitle("New run")
         self.resize(1120, 720)
@@ -238,11 +239,16 @@ class TrainingForm(QDialog):
     @Slot()
     def _follow_parent(self) -> None:
         """A start checkpoint brings its network and its configuration, where the recipe agrees."""
-        card, chosen = self._parent(), recipe(self._recipe) if self._recipe else {}
-        if card is not None and chosen.get("network", card.network) == card.network:
-            self.fields["network"].show_value(card.network)
-            self.fields["preset"].show_value("")
-        elif not self._value("init") and not self.fields["preset"].value():
+        card, path = self._parent(), self._value("init")
+        network = recipe(self._recipe).get("network") if self._recipe else None
+        self._awaited = path if card is None else None
+        if card is not None:
+            if network in (None, card.network):
+                self.fields["network"].show_value(card.network)
+                self.fields["preset"].show_value("")
+        elif path is not None:
+            self._library.learn(path)
+        elif not self.fields["preset"].value():
             self.fields["preset"].show_value(self._defaults["preset"])
 
     def _parent(self) -> Card | None:
@@ -292,6 +298,8 @@ class TrainingForm(QDialog):
                 told = f"{entry.card.title} ({entry.path})" if taken else entry.card.title
                 words[str(entry.path)] = told
         field.offer(tuple(words), words)
+        if self._awaited is not None and self._parent() is not None:
+            self._follow_parent()
 
     def _propose_folder(self) -> None:
         data, imagery = (self.fields[name].value() for name in ("data", "imagery"))

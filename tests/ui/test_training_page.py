@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QPixmap
 from PySide6.QtWidgets import QFileDialog, QToolButton
 
+from app.card import read_card
 from app.engine.run_control import RunStatus, held, write_status
 from app.engine.run_store import RunStore
 from app.engine.runs import METRICS
@@ -275,6 +276,19 @@ def test_a_start_checkpoint_can_be_any_file(form, parents, monkeypatch, tmp_path
     assert form.run.init == elsewhere
     form.fields["init"].box.setEditText("MFRGN")  # a title that is offered
     assert form.run.init == Path(parents["mfrgn"])
+
+
+def test_a_start_checkpoint_from_anywhere_brings_its_network_once(qtbot, form, scene):
+    init, preset = form.fields["init"], form.fields["preset"]
+    assert str(scene.checkpoint) not in init.choices
+    form.fields["network"].show_value("mfrgn")
+    init.box.setEditText(str(scene.checkpoint))  # typed
+    qtbot.waitUntil(lambda: form.run.network == "sample4geo")
+    assert (preset.value(), form.run.init) == ("", scene.checkpoint)
+    assert init.box.currentText() == read_card(scene.checkpoint).title
+    preset.show_value("tiny-drone")
+    form._library.changed.emit()  # another file was found meanwhile
+    assert preset.value() == "tiny-drone"
 
 
 def test_a_start_checkpoint_of_another_network_than_the_recipes_is_told(form, parents):
