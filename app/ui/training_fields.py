@@ -11,9 +11,11 @@ from PySide6.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QSpinBox,
     QToolButton,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -305,6 +307,25 @@ def words_of(name: str) -> str:
     }
     words = " ".join(spoken.get(part, part) for part in name.split("_"))
     return words[:1].upper() + words[1:]
+
+
+def with_words(field: QWidget, words: QLabel) -> QWidget:
+    """A field with its words below."""
+    cell = QWidget()
+    column = QVBoxLayout(cell)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(1)
+    column.addWidget(field)
+    column.addWidget(words)
+    return cell
+
+
+def small_words(words: str) -> QLabel:
+    label = QLabel(words)
+    label.setProperty("small", True)
+    label.setWordWrap(True)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    return label
 
 
 def _int(limit: float | None, otherwise: int) -> int:

@@ -34,7 +34,15 @@ from app.train_request import Option, Train, options
 from app.ui.evaluation_form import DATA_SETS
 from app.ui.library import Library
 from app.ui.theme import GAP, icon
-from app.ui.training_fields import ChoiceField, Field, TextField, make_field, words_of
+from app.ui.training_fields import (
+    ChoiceField,
+    Field,
+    TextField,
+    make_field,
+    small_words,
+    with_words,
+    words_of,
+)
 from app.ui.training_session import TrainingSession
 from app.ui.training_words import problem_words, told
 
@@ -48,6 +56,8 @@ TITLES = {
     "watching": "Measuring and saving",
 }
 NO_RECIPE = "Own settings"
+NOT_TRIED = "Tries two batches and measures time and memory."
+NOT_DRAWN = "Pairs as the network would see them appear here."
 FIRST = ("data", "data_name")  # what a run begins with, before where it goes
 SHEET_WIDTH, SHEET_HEIGHT = 380, 440
 # More can be typed: cuda:1, vigor-cross-heldback.
@@ -74,7 +84,7 @@ class TrainingForm(QDialog):
         self.recipes.addItem(NO_RECIPE, "")
         for one in RECIPES:
             self.recipes.addItem(one.title, one.name)
-        self.source = _small("")
+        self.source = small_words("")
         self.fields: dict[str, Field] = {}
         self._labels: dict[str, QLabel] = {}
         self._forms: dict[str, QFormLayout] = {}
@@ -88,8 +98,8 @@ class TrainingForm(QDialog):
         self.problem = QLabel()
         self.problem.setWordWrap(True)
         self.problem.setTextFormat(Qt.TextFormat.PlainText)
-        self.estimate_text = _small("Tries two batches and measures time and memory.")
-        self.preview = QLabel("Pairs as the network would see them appear here.")
+        self.estimate_text = small_words(NOT_TRIED)
+        self.preview = QLabel(NOT_DRAWN)
         self._lay_out()
         self._join()
         self._on_recipe()
@@ -126,7 +136,7 @@ class TrainingForm(QDialog):
             form.setHorizontalSpacing(2 * GAP)
             form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
             if group == "run":
-                form.addRow("Recipe", _cell(self.recipes, self.source))
+                form.addRow("Recipe", with_words(self.recipes, self.source))
             self._forms[group], self._boxes[group] = form, box
             for name, field in self.fields.items():
                 if field.option.help.group == group:
@@ -158,7 +168,7 @@ class TrainingForm(QDialog):
         whole.addLayout(foot)
 
     def _add_row(self, form: QFormLayout, name: str, field: Field) -> None:
-        cell = _cell(field, _small(field.option.help.text))
+        cell = with_words(field, small_words(field.option.help.text))
         form.addRow(self._labels[name], cell)
         if name in FIRST:
             self._data_rows.append(cell)
@@ -277,6 +287,9 @@ class TrainingForm(QDialog):
         self.problem.setText(wrong)
         self.problem.setVisible(bool(wrong))
         self._show_parts()
+        for shown, words in ((self.estimate_text, NOT_TRIED), (self.preview, NOT_DRAWN)):
+            if shown.text() and not shown.text().endswith("…"):  # it was said of other settings
+                shown.setText(words)
         for button in (self.start, self.ask_estimate, self.ask_preview):
             button.setEnabled(not wrong)
 
@@ -428,22 +441,3 @@ def _about(name: str) -> str:
     one = BY_NAME[name]
     made_for = f" Made for {', '.join(one.data)}." if one.data else ""
     return f"{one.source[:1].upper()}{one.source[1:]}.{made_for}"
-
-
-def _cell(field: QWidget, words: QLabel) -> QWidget:
-    """A field with its words below."""
-    cell = QWidget()
-    column = QVBoxLayout(cell)
-    column.setContentsMargins(0, 0, 0, 0)
-    column.setSpacing(1)
-    column.addWidget(field)
-    column.addWidget(words)
-    return cell
-
-
-def _small(words: str) -> QLabel:
-    label = QLabel(words)
-    label.setProperty("small", True)
-    label.setWordWrap(True)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    return label

@@ -130,6 +130,9 @@ def test_what_cannot_be_tried_says_why_in_the_form(form, session, engine):
         engine.tell(len(engine.sent), missing)
         assert shown.text() == "There is no folder /data/CVUSA\nChoose the data set's folder."
     assert not told_elsewhere
+    form.fields["data"].show_value(Path("/data/CVACT"))  # of this nothing was said yet
+    assert form.estimate_text.text().startswith("Tries two batches")
+    assert form.preview.text().startswith("Pairs as")
 
 
 def test_data_sets_and_devices_are_offered_and_others_can_be_typed(form):
