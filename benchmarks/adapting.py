@@ -22,7 +22,7 @@ from app.engine.shelf import Shelf
 from app.engine.training import train
 from app.errors import UserError
 from app.paths import resources
-from benchmarks.real_drone import RADII_M, Area, Row, print_head, read_truth
+from benchmarks.real_drone import RADII_M, Area, Row, add_area_options, print_head, read_truth
 
 DRAWS = 10_000
 
@@ -30,25 +30,26 @@ DRAWS = 10_000
 def main() -> None:
     args = _arguments()
     truth = read_truth(args.data)
-    before: list[Row] = []
     after: list[list[Row]] = []
     with tempfile.TemporaryDirectory(prefix="skyfix-adapting-") as work:
         shelf = Shelf(args.device, Path(work) / "cache", max_descriptors=0)
-        for seed in range(-1, args.seeds):
-            run_dir = args.work / f"{args.checkpoint.stem}-seed{seed}"
-            if seed >= 0 and not args.report_only:
-                _adapt(args, run_dir, seed)
-            checkpoint = args.checkpoint if seed < 0 else run_dir / "best.safetensors"
-            if not checkpoint.is_file():
-                continue
-            area = Area(args.data, truth, Path(work) / f"gallery{seed}", shelf)
+
+        def measured(checkpoint: Path, name: str, *, head: bool = False) -> list[Row]:
+            area = Area(args.data, truth, Path(work) / name, shelf)
             area.build(checkpoint, tile_size_m=args.tile_size_m, overlap=args.overlap)
-            if seed < 0:
+            if head:
                 print_head(area)
-            name = "as it is" if seed < 0 else f"adapted, seed {seed}"
             rows = list(area.rows(f"{args.checkpoint.stem}, {name}", checkpoint))
             print("\n".join(map(str, rows)), flush=True)
-            before, after = (rows, after) if seed < 0 else (before, [*after, rows])
+            return rows
+
+        before = measured(args.checkpoint, "as it is", head=True)
+        for seed in range(args.seeds):
+            run_dir = args.work / f"{args.checkpoint.stem}-seed{seed}"
+            if not args.report_only:
+                _adapt(args, run_dir, seed)
+            if (best := run_dir / "best.safetensors").is_file():
+                after.append(measured(best, f"adapted, seed {seed}"))
     if after:
         _print_gain(before, after)
 
@@ -94,16 +95,13 @@ def _interval(gain: np.ndarray, rng: np.random.Generator, *, digits: int) -> str
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     shipped = resources() / "checkpoints" / "sample4geo-drone.safetensors"
-    parser.add_argument("--data", type=Path, required=True, help="map.tif, photos/ and truth.csv")
+    add_area_options(parser)
     parser.add_argument("--work", type=Path, required=True, help="runs are kept there")
     parser.add_argument("--checkpoint", type=Path, default=shipped)
     parser.add_argument("--surface", type=Path, help="a surface model of the map; none: flat")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--views", type=int, default=1000)
     parser.add_argument("--epochs", type=int, help="other than the recipe's")
-    parser.add_argument("--tile-size-m", type=float, default=100.0)
-    parser.add_argument("--overlap", type=float, default=0.75)
-    parser.add_argument("--device", default="auto")
     parser.add_argument("--report-only", action="store_true", help="train nothing")
     return parser.parse_args()
 

@@ -127,12 +127,16 @@ def read_truth(data: Path) -> dict[str, LatLon]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="map.tif, photos/ and truth.csv")
+    add_area_options(parser)
     parser.add_argument("--checkpoint", type=Path, help="beside the two peers")
+    return parser.parse_args()
+
+
+def add_area_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="map.tif, photos/ and truth.csv")
     parser.add_argument("--tile-size-m", type=float, default=100.0)
     parser.add_argument("--overlap", type=float, default=0.75)
     parser.add_argument("--device", default="auto")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

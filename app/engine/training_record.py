@@ -67,7 +67,7 @@ def _title(run: Train, task: TrainingTask) -> str:
     if run.init is None:
         return f"{network} {run.preset} on {seen}"
     try:
-        parent = read_card(run.init).title
+        parent = read_card(run.init).title.partition(", from ")[0]
     except UserError:  # moved since the run began
         parent = ""
     return f"{network} on {seen}, from {parent or run.init.stem}"

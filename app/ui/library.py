@@ -198,7 +198,8 @@ class Library(QObject):
 
     def learn(self, checkpoint: Path) -> None:
         """Read its card, and list it; what is in use stays."""
-        if checkpoint.is_file() and checkpoint not in self._known_checkpoints:
+        known = checkpoint in self._known_checkpoints
+        if not known and checkpoint.suffix == ".safetensors" and checkpoint.is_file():
             self._scan(checkpoint=checkpoint)
 
     def choose_gallery(self, path: Path) -> None:

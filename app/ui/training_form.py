@@ -262,7 +262,7 @@ class TrainingForm(QDialog):
             self.fields["preset"].show_value(self._defaults["preset"])
 
     def _parent(self) -> Card | None:
-        """The start checkpoint's card; None without one, or of a file that was only typed."""
+        """The start checkpoint's card; None without one, or before it was read."""
         path = self._value("init")
         return next((e.card for e in self._library.checkpoints if e.path == path), None)
 
@@ -287,9 +287,10 @@ class TrainingForm(QDialog):
         self.problem.setText(wrong)
         self.problem.setVisible(bool(wrong))
         self._show_parts()
-        for shown, words in ((self.estimate_text, NOT_TRIED), (self.preview, NOT_DRAWN)):
-            if shown.text() and not shown.text().endswith("…"):  # it was said of other settings
-                shown.setText(words)
+        self._session.drop_trials()  # they are of other settings
+        self.estimate_text.setText(NOT_TRIED)
+        if self.preview.text():  # no picture
+            self.preview.setText(NOT_DRAWN)
         for button in (self.start, self.ask_estimate, self.ask_preview):
             button.setEnabled(not wrong)
 

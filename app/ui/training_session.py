@@ -264,6 +264,13 @@ class TrainingSession(QObject):
         self._preview_job = self._engine.send(PreviewTraining(run, picture))
         self.previewed.emit(None)
 
+    def drop_trials(self) -> None:
+        """What is being estimated or drawn is no longer wanted, and not told."""
+        for job in (self._estimate_job, self._preview_job):
+            if job is not None:
+                self._engine.cancel(job)
+        self._estimate_job = self._preview_job = None
+
     @Slot(object)
     def _on_told(self, event: Event) -> None:
         if event.job not in (self._estimate_job, self._preview_job) or isinstance(

@@ -135,6 +135,14 @@ def test_what_cannot_be_tried_says_why_in_the_form(form, session, engine):
     assert form.preview.text().startswith("Pairs as")
 
 
+def test_a_trial_of_settings_that_have_changed_is_not_told(form, engine):
+    form.ask_estimate.click()
+    asked = len(engine.sent)
+    form.fields["batch_size"].show_value(7)
+    engine.tell(asked, Problem("There is too little memory"))
+    assert form.estimate_text.text().startswith("Tries two batches")
+
+
 def test_data_sets_and_devices_are_offered_and_others_can_be_typed(form):
     for name, offered, typed in (
         ("data_name", "university-street", "vigor-cross-heldback"),

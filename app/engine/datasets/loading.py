@@ -1,5 +1,6 @@
 """How training pictures reach a batch: one item a key, one worker a thread, troubles with words."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
@@ -18,7 +19,7 @@ AugmentT = TypeVar("AugmentT")
 ItemT = TypeVar("ItemT")
 
 
-class PictureDataset(Dataset[ItemT | UserError], Generic[PairT, AugmentT, ItemT]):
+class PictureDataset(Dataset[ItemT | UserError], ABC, Generic[PairT, AugmentT, ItemT]):
     """Pairs as pictures of the network's input sizes.
 
     An item's key is ``(epoch, index)``: all chance comes from seed, epoch and index, so neither
@@ -52,13 +53,13 @@ class PictureDataset(Dataset[ItemT | UserError], Generic[PairT, AugmentT, ItemT]
         except UserError as error:
             return error
 
+    @abstractmethod
     def _exact(self, index: int) -> ItemT:
         """As it is. Raises UserError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _augmented(self, index: int, augment: AugmentT, rng: np.random.Generator) -> ItemT:
         """Changed by chance. Raises UserError."""
-        raise NotImplementedError
 
 
 def good_items(items: Sequence[ItemT | UserError]) -> list[ItemT] | UserError:
